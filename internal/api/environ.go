@@ -1,0 +1,37 @@
+package api
+
+// Environment variables of Stinger. See the package comment of stinger for
+// their meaning and defaults.
+const (
+	EnvAppPath        = "APP_PATH"
+	EnvStingerScripts = "STINGER_SCRIPTS"
+	EnvGitURL         = "GIT_URL"
+	EnvStartAfterPull = "START_AFTER_PULL"
+	EnvStingerPort    = "STINGER_PORT"
+	EnvStingerGrace   = "STINGER_GRACE"
+)
+
+// Environment variables of netra-init.
+const (
+	EnvInboundPorts        = "INBOUND_INTERCEPT_PORTS"
+	EnvOutboundPorts       = "OUTBOUND_INTERCEPT_PORTS"
+	EnvInboundProbability  = "NETRA_INBOUND_PROBABILITY"
+	EnvOutboundProbability = "NETRA_OUTBOUND_PROBABILITY"
+	// EnvExcludeInboundPorts, EnvExcludeOutboundPorts and EnvExcludeCIDRs are
+	// comma-separated and come on top of what is always left out.
+	EnvExcludeInboundPorts  = "NETRA_EXCLUDE_INBOUND_PORTS"
+	EnvExcludeOutboundPorts = "NETRA_EXCLUDE_OUTBOUND_PORTS"
+	EnvExcludeCIDRs         = "NETRA_EXCLUDE_CIDRS"
+	EnvNetraUID             = "NETRA_SIDECAR_USER_ID"
+)
+
+// Environment variables of netra that the webhook sets.
+const (
+	EnvNetraPort         = "NETRA_PORT"
+	EnvNetraOutboundPort = "NETRA_OUTBOUND_PORT"
+	EnvNetraAdminPort    = "NETRA_ADMIN_PORT"
+	EnvJaegerServiceName = "JAEGER_SERVICE_NAME"
+	EnvJaegerEndpoint    = "JAEGER_ENDPOINT"
+	EnvPodName           = "POD_NAME"
+	EnvPodNamespace      = "POD_NAMESPACE"
+)
