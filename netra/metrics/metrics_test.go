@@ -1,0 +1,57 @@
+package metrics
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/formicarium/formicarium/internal/testutil"
+)
+
+func TestText(t *testing.T) {
+	s := New("v1.2.3")
+	s.Requests.Add(Request{"outbound", s.Peer("orders"), "2xx"}, 3)
+	s.Requests.Add(Request{"inbound", s.Peer(""), "none"}, 1)
+	s.Requests.Add(Request{"outbound", s.Peer("a\"b\\c\nd\xff"), "5xx"}, 1)
+	s.Blind.Add(Cause{"inbound", "tls"}, 1)
+	s.Refused.Add(Cause{"outbound", "loop"}, 2)
+	s.Links.Add("inferred", 4)
+	s.Inbound.Connections.Add(7)
+	s.Inbound.Open.Add(2)
+	s.Outbound.ResponseBytes.Add(1 << 40)
+	s.Inbound.Duration.Observe(500 * time.Microsecond)
+	s.Inbound.Duration.Observe(30 * time.Millisecond)
+	s.Inbound.Duration.Observe(time.Minute)
+	s.Dropped.Add(5)
+	var b bytes.Buffer
+	if _, err := s.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	testutil.Golden(t, "testdata/metrics.golden", b.Bytes())
+}
+
+func TestPeersAreBounded(t *testing.T) {
+	s := New("")
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for n := range MaxPeers {
+				s.Peer(fmt.Sprintf("peer-%d-%d", i, n))
+			}
+		})
+	}
+	wg.Wait()
+	if got := len(s.peers.known); got != MaxPeers {
+		t.Errorf("%d peers known, want %d", got, MaxPeers)
+	}
+	if got := s.Peer("one-more"); got != OtherPeer {
+		t.Errorf("Peer beyond the bound = %q, want %q", got, OtherPeer)
+	}
+	for known := range s.peers.known {
+		if got := s.Peer(known); got != known {
+			t.Errorf("Peer(%q) = %q", known, got)
+		}
+	}
+}

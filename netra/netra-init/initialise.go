@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/env"
+	"github.com/formicarium/formicarium/internal/run"
+	"github.com/formicarium/formicarium/internal/version"
+	"github.com/formicarium/formicarium/netra/redirect"
+)
+
+// options are the flags: at most one may be set.
+type options struct {
+	dryRun, check, cleanup, version bool
+}
+
+// initialise is the program: it applies the redirection, or does what a flag
+// says.
+func initialise(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	o, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return &run.ExitError{Code: 2, Err: err}
+	}
+	switch {
+	case o.version:
+		fmt.Fprintln(stdout, version.Long())
+		return nil
+	case o.cleanup:
+		// Wrong settings must not stand in the way of taking rules out.
+		if err := redirect.Cleanup(); err != nil {
+			return err
+		}
+		fmt.Fprintln(stdout, "the redirection is removed")
+		return nil
+	}
+	settings, err := settingsFrom(getenv)
+	plan, planErr := redirect.NewPlan(settings)
+	if err := errors.Join(err, planErr); err != nil {
+		return fmt.Errorf("reading the settings:\n%w", err)
+	}
+	switch {
+	case o.dryRun:
+		fmt.Fprint(stdout, plan)
+		return nil
+	case o.check:
+		report, err := redirect.Check(ctx, plan)
+		fmt.Fprint(stdout, report)
+		return err
+	}
+	if err := redirect.Apply(plan); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "applied: %s", plan)
+	return nil
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("netra-init", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.BoolVar(&o.dryRun, "dry-run", false, "print the rules and change nothing")
+	flags.BoolVar(&o.check, "check", false, "prove with a real connection that the redirection is applied and works")
+	flags.BoolVar(&o.cleanup, "cleanup", false, "remove the redirection")
+	flags.BoolVar(&o.version, "version", false, "print the version")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q: netra-init takes flags only", flags.Arg(0))
+	}
+	if flags.NFlag() > 1 {
+		return o, errors.New("--dry-run, --check, --cleanup and --version exclude each other: give one")
+	}
+	return o, nil
+}
+
+// settingsFrom reads the environment.
+func settingsFrom(getenv func(string) string) (redirect.Settings, error) {
+	r := env.NewReader(getenv)
+	direction := func(ports, exclude, probability string) redirect.Direction {
+		var d redirect.Direction
+		d.Ports, d.AllPorts = r.Ports(ports, "*")
+		var all bool
+		if d.ExcludePorts, all = r.Ports(exclude, ""); all {
+			r.Fault(exclude, "*", "ports separated by commas (to capture nothing, set "+probability+" to 0)")
+		}
+		d.Probability = r.Float(probability, 1, 0, 1)
+		return d
+	}
+	s := redirect.Settings{
+		InboundPort:  uint16(r.Int(api.EnvNetraPort, api.NetraInboundPort, 1, 65535)),
+		OutboundPort: uint16(r.Int(api.EnvNetraOutboundPort, api.NetraOutboundPort, 1, 65535)),
+		AdminPort:    uint16(r.Int(api.EnvNetraAdminPort, api.NetraAdminPort, 1, 65535)),
+		UID:          uint32(r.Int(api.EnvNetraUID, api.NetraUID, 1, 1<<31-1)),
+		Inbound:      direction(api.EnvInboundPorts, api.EnvExcludeInboundPorts, api.EnvInboundProbability),
+		Outbound:     direction(api.EnvOutboundPorts, api.EnvExcludeOutboundPorts, api.EnvOutboundProbability),
+		ExcludeCIDRs: r.Prefixes(api.EnvExcludeCIDRs),
+	}
+	return s, r.Err()
+}

@@ -1,0 +1,38 @@
+// Netra-init redirects a pod's TCP connections to netra and exits. It runs as
+// an init container before everything else in the pod:
+//
+//	netra-init              apply the redirection
+//	netra-init --dry-run    print the rules, change nothing
+//	netra-init --check      prove that the redirection is applied and works
+//	netra-init --cleanup    remove the redirection
+//
+// It needs the capability NET_ADMIN (but for --dry-run) and nothing else.
+// Applying again replaces what was applied before; the change is one
+// transaction.
+//
+// Settings, all from the environment; every fault is reported at once:
+//
+//	INBOUND_INTERCEPT_PORTS       *      destination ports captured: a comma-separated list, or * for all
+//	OUTBOUND_INTERCEPT_PORTS      *      the same for connections that the pod makes
+//	NETRA_EXCLUDE_INBOUND_PORTS          ports left alone all the same
+//	NETRA_EXCLUDE_OUTBOUND_PORTS
+//	NETRA_EXCLUDE_CIDRS                  destinations left alone, such as 10.0.0.0/8,fd00::/8
+//	NETRA_INBOUND_PROBABILITY     1      share of connections captured, 0 to 1, drawn for each connection
+//	NETRA_OUTBOUND_PROBABILITY    1
+//	NETRA_PORT                    14956  where netra takes inbound connections
+//	NETRA_OUTBOUND_PORT           14955  where netra takes outbound connections
+//	NETRA_ADMIN_PORT              14958  where netra serves its metrics
+//	NETRA_SIDECAR_USER_ID         1337   the user netra runs as; its connections are left alone
+//
+// Never captured: loopback, the pod's traffic to itself, the clouds' metadata
+// address (169.254.169.254, fd00:ec2::254), netra's own ports and Formicarium's
+// (24000 to 24099).
+package main
+
+import (
+	"os"
+
+	"github.com/formicarium/formicarium/internal/run"
+)
+
+func main() { os.Exit(run.Main("netra-init", initialise)) }

@@ -1,0 +1,19 @@
+//go:build !linux
+
+package redirect
+
+import (
+	"context"
+	"errors"
+)
+
+var errLinux = errors.New("redirection is a matter of Linux's packet filter: run this on Linux")
+
+// Apply fails: there is no packet filter that it knows.
+func Apply(Plan) error { return errLinux }
+
+// Cleanup fails as Apply does.
+func Cleanup() error { return errLinux }
+
+// Check fails as Apply does.
+func Check(context.Context, Plan) (Report, error) { return Report{}, errLinux }

@@ -1,0 +1,37 @@
+package trace
+
+import "time"
+
+// Exporter takes finished spans to where they are kept. Its methods are called
+// on the path of the application's traffic: they must not block, and drop what
+// they cannot take.
+type Exporter interface {
+	// Sample decides whether a new trace is kept; root is its first span.
+	Sample(root Context, name string) bool
+	// Export takes a finished span, whose context is sampled.
+	Export(Span)
+}
+
+// Span is a finished span.
+type Span struct {
+	Context  Context
+	Name     string
+	Start    time.Time
+	Duration time.Duration
+	Tags     []Tag
+}
+
+// Tag is a property of a span. Value is a string, a bool or an int64.
+type Tag struct {
+	Key   string
+	Value any
+}
+
+// Discard is the Exporter that keeps nothing.
+type Discard struct{}
+
+// Sample implements Exporter.
+func (Discard) Sample(Context, string) bool { return false }
+
+// Export implements Exporter.
+func (Discard) Export(Span) {}

@@ -1,0 +1,168 @@
+package trace
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/uber/jaeger-client-go/thrift"
+	thriftgen "github.com/uber/jaeger-client-go/thrift-gen/jaeger"
+
+	"github.com/formicarium/formicarium/netra/metrics"
+)
+
+// collector receives what a Jaeger client posts.
+func collector(t *testing.T) (url string, batches chan *thriftgen.Batch) {
+	t.Helper()
+	batches = make(chan *thriftgen.Batch, 16)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		memory := thrift.NewTMemoryBuffer()
+		memory.Write(body)
+		batch := thriftgen.NewBatch()
+		if err := batch.Read(r.Context(), thrift.NewTBinaryProtocolTransport(memory)); err != nil {
+			t.Error(err)
+		}
+		batches <- batch
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL + "/api/traces", batches
+}
+
+func TestJaegerReceivesSpansAsTheyAre(t *testing.T) {
+	url, batches := collector(t)
+	t.Setenv("JAEGER_ENDPOINT", url)
+	t.Setenv("JAEGER_TAGS", "zone=a")
+	set := metrics.New("")
+	exporter, flush, err := NewJaeger("orders", set, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !exporter.Sample(root(), "GET /") {
+		t.Error("without a sampler set, a trace is not sampled")
+	}
+	start := time.UnixMicro(1_700_000_000_123_456)
+	ctx := Context{TraceHigh: 1, TraceLow: 2, Span: 3, Parent: 4, Sampled: true}
+	exporter.Export(Span{ctx, "GET /orders/{id}", start, 1500 * time.Microsecond,
+		[]Tag{{"span.kind", "server"}, {"error", true}, {"http.status_code", int64(500)}}})
+	if err := flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	batch := <-batches
+	span := batch.Spans[0]
+	if batch.Process.ServiceName != "orders" || len(batch.Spans) != 1 ||
+		span.TraceIdHigh != 1 || span.TraceIdLow != 2 || span.SpanId != 3 || span.ParentSpanId != 4 || span.Flags != 1 ||
+		span.OperationName != "GET /orders/{id}" || span.StartTime != start.UnixMicro() || span.Duration != 1500 {
+		t.Errorf("received %+v of %+v", span, batch.Process)
+	}
+	var names []string
+	for _, tag := range span.Tags {
+		names = append(names, tag.Key+" "+tag.VType.String())
+	}
+	if got, want := strings.Join(names, ", "), "span.kind STRING, error BOOL, http.status_code LONG"; got != want {
+		t.Errorf("tags %s, want %s", got, want)
+	}
+	process := ""
+	for _, tag := range batch.Process.Tags {
+		process += tag.Key + " "
+	}
+	if !strings.Contains(process, "zone ") {
+		t.Errorf("JAEGER_TAGS are not among the process's tags: %s", process)
+	}
+}
+
+func TestJaegerSampler(t *testing.T) {
+	for param, want := range map[string]bool{"0": false, "1": true} {
+		for _, kind := range []string{"const", "probabilistic"} {
+			t.Setenv("JAEGER_SAMPLER_TYPE", kind)
+			t.Setenv("JAEGER_SAMPLER_PARAM", param)
+			exporter, flush, err := NewJaeger("orders", metrics.New(""), slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := exporter.Sample(root(), "GET /"); got != want {
+				t.Errorf("%s %s: sampled = %v", kind, param, got)
+			}
+			flush(t.Context())
+		}
+	}
+}
+
+func TestJaegerDisabled(t *testing.T) {
+	t.Setenv("JAEGER_DISABLED", "true")
+	exporter, flush, err := NewJaeger("orders", metrics.New(""), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if exporter.Sample(root(), "GET /") {
+		t.Error("sampled")
+	}
+	if err := flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestJaegerFaultIsNamed(t *testing.T) {
+	t.Setenv("JAEGER_REPORTER_MAX_QUEUE_SIZE", "many")
+	if _, _, err := NewJaeger("orders", metrics.New(""), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "JAEGER_REPORTER_MAX_QUEUE_SIZE=many") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestBackEndThatIsDownCostsSpansOnly(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	t.Setenv("JAEGER_ENDPOINT", "http://"+l.Addr().String()+"/api/traces")
+	t.Setenv("JAEGER_REPORTER_MAX_QUEUE_SIZE", "10")
+	set := metrics.New("")
+	var log bytes.Buffer
+	exporter, flush, err := NewJaeger("orders", set, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 1000
+	for range n {
+		exporter.Export(Span{Context: child(root()), Name: "GET /"})
+	}
+	if err := flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := set.Dropped.Load(); got != n {
+		t.Errorf("netra_spans_dropped_total = %d, want %d", got, n)
+	}
+	if lines := strings.Count(log.String(), "\n"); lines != 1 {
+		t.Errorf("%d lines logged, want 1:\n%s", lines, log.String())
+	}
+}
+
+func TestFlushEndsWithItsContext(t *testing.T) {
+	block := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-block }))
+	defer server.Close()
+	defer close(block)
+	t.Setenv("JAEGER_ENDPOINT", server.URL)
+	exporter, flush, err := NewJaeger("orders", metrics.New(""), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exporter.Export(Span{Context: child(root()), Name: "GET /"})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := flush(ctx); err == nil {
+		t.Error("flush waited for a back end that does not answer")
+	}
+}

@@ -1,0 +1,252 @@
+package trace
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/formicarium/formicarium/netra/metrics"
+)
+
+// Request is a request in flight. Its methods are called by one goroutine at a
+// time.
+type Request struct {
+	tracer    *Tracer
+	direction Direction
+	start     time.Time
+	peer      string
+	status    int
+	silent    bool // no metrics: a probe
+	spanned   bool // it has a span
+	context   Context
+	name      string
+	tags      []Tag
+	requestID string
+	flight    flight
+}
+
+// Result is how a request ended.
+type Result struct {
+	// Reason says why there is no complete response; empty where there is one.
+	Reason string
+	// Blind says why the connection could not be followed to the response's
+	// end.
+	Blind string
+	// RequestBytes and ResponseBytes count the bodies' bytes.
+	RequestBytes, ResponseBytes int64
+}
+
+// Values of Result.Reason, tags error.reason.
+const (
+	ReasonClosed      = "connection closed" // before the response
+	ReasonTruncated   = "response truncated"
+	ReasonReset       = "connection reset"
+	ReasonClientReset = "client reset"
+	ReasonTimeout     = "timeout"
+	ReasonShutdown    = "proxy stopped"
+)
+
+// probeAgent is how kubelet's probes name themselves.
+const probeAgent = "kube-probe/"
+
+// Begin starts a request whose head has been read and returns the header fields
+// to be written into it.
+func (t *Tracer) Begin(direction Direction, head Head) (*Request, []Edit) {
+	now := t.now()
+	f := t.headers.read(head, direction == Inbound)
+	r := &Request{tracer: t, direction: direction, start: now}
+	if direction == Outbound {
+		return r, t.outbound(r, head, &f, now)
+	}
+	edits := t.inbound(r, head, &f)
+	r.flight.context = r.context
+	t.flights.begin(&r.flight)
+	return r, edits
+}
+
+func (t *Tracer) inbound(r *Request, head Head, f *fields) []Edit {
+	r.peer = t.metrics.Peer(PeerName(clip(f.value[hSource]), t.settings.Namespace))
+	r.silent = bytes.HasPrefix(f.value[hUserAgent], []byte(probeAgent))
+	if r.silent || t.ignores(head.Target) {
+		return nil
+	}
+	t.join(r, head, extract(f))
+	edits := t.inject(f, r.context)
+	r.requestID = string(f.value[hRequestID])
+	if r.requestID == "" {
+		r.requestID = newRequestID()
+		edits = append(edits, Edit{t.settings.RequestIDHeader, r.requestID, f.value[hRequestID] != nil})
+	}
+	t.contexts.begin(r.requestID, r.context)
+	if r.context.Sampled {
+		r.describe(head, f)
+		r.tags = append(r.tags, f.tags...)
+		r.tags = append(r.tags, t.cookies(f.value[hCookie])...)
+	}
+	return edits
+}
+
+func (t *Tracer) outbound(r *Request, head Head, f *fields, now time.Time) []Edit {
+	host := clip(f.value[hHost])
+	if host == "" {
+		host = head.Server.Addr().String()
+	}
+	r.peer = t.metrics.Peer(PeerName(host, t.settings.Namespace))
+	var source []Edit
+	if t.settings.SourceValue != "" {
+		source = []Edit{{t.settings.SourceHeader, t.settings.SourceValue, f.value[hSource] != nil}}
+	}
+	if t.ignores(head.Target) {
+		return source
+	}
+	r.requestID = string(f.value[hRequestID])
+	parent, link := t.parent(f, r.requestID, now)
+	t.metrics.Links.Add(string(link), 1)
+	t.join(r, head, parent)
+	if r.context.Sampled {
+		r.describe(head, f)
+		r.tags = append(r.tags, Tag{"netra.link", string(link)})
+	}
+	return append(t.inject(f, r.context), source...)
+}
+
+// parent finds the parent of an outbound request.
+func (t *Tracer) parent(f *fields, requestID string, now time.Time) (extracted, Link) {
+	own := extract(f)
+	if own.parent.Valid() {
+		return own, LinkHeaders
+	}
+	ctx, link := Context{}, LinkNone
+	if found, mixed, ok := t.contexts.find(requestID, now); ok {
+		if ctx, link = found, LinkRequestID; mixed {
+			ctx, link = Context{}, LinkAmbiguous
+		}
+	} else {
+		ctx, link = t.flights.infer(now, t.settings.Expiration)
+	}
+	if !ctx.Valid() {
+		return own, link
+	}
+	if own.decided { // a decision without a parent ("b3: 0") is the application's
+		ctx.Sampled = own.parent.Sampled
+	}
+	return extracted{ctx, true}, link
+}
+
+// join gives the request its context.
+func (t *Tracer) join(r *Request, head Head, e extracted) {
+	r.spanned = true
+	if e.parent.Valid() {
+		r.context = child(e.parent)
+	} else {
+		r.context = root()
+		r.context.Sampled = e.parent.Sampled
+	}
+	if !e.decided || r.context.Sampled {
+		r.name = t.routes.name(string(head.Method), clip(head.Target))
+	}
+	if !e.decided {
+		r.context.Sampled = t.exporter.Sample(r.context, r.name)
+	}
+}
+
+func (t *Tracer) ignores(target []byte) bool {
+	if len(t.ignored) == 0 {
+		return false
+	}
+	_, ok := t.ignored[Path(string(target))]
+	return ok
+}
+
+// describe notes what the span will say about the request's head.
+func (r *Request) describe(head Head, f *fields) {
+	kind, peer := "server", head.Client
+	if r.direction == Outbound {
+		kind, peer = "client", head.Server
+	}
+	target := clip(head.Target)
+	r.tags = append(make([]Tag, 0, 18),
+		Tag{"span.kind", kind},
+		Tag{"component", "netra"},
+		Tag{"http.method", string(head.Method)},
+		Tag{"http.target", target},
+		Tag{"http.path", Path(target)},
+		Tag{"peer.address", addrPort(peer)})
+	for _, tag := range [...]Tag{
+		{"http.host", clip(f.value[hHost])},
+		{"http.user_agent", clip(f.value[hUserAgent])},
+		{"http.request_id", clip([]byte(r.requestID))},
+		{"peer.service", r.peer},
+	} {
+		if tag.Value != "" {
+			r.tags = append(r.tags, tag)
+		}
+	}
+}
+
+func addrPort(a netip.AddrPort) string {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()
+}
+
+// Answered notes the response's status.
+func (r *Request) Answered(status int) { r.status = status }
+
+// End finishes the request: it is no longer in flight, it is counted, and its
+// span is exported.
+func (r *Request) End(result Result) {
+	t := r.tracer
+	now := t.now()
+	if r.direction == Inbound {
+		t.flights.end(&r.flight)
+		if result.Reason != "" { // the application may still be at work on it
+			t.flights.unseen(now)
+		}
+		t.contexts.end(r.requestID, now)
+	}
+	duration := now.Sub(r.start)
+	if !r.silent {
+		r.count(duration)
+	}
+	if !r.spanned || !r.context.Sampled {
+		return
+	}
+	r.tags = append(r.tags, Tag{"http.request_size", result.RequestBytes}, Tag{"http.response_size", result.ResponseBytes})
+	if r.status != 0 {
+		r.tags = append(r.tags, Tag{"http.status_code", int64(r.status)})
+	}
+	if result.Blind != "" {
+		r.tags = append(r.tags, Tag{"netra.blind", result.Blind})
+	}
+	if result.Reason != "" {
+		r.tags = append(r.tags, Tag{"error.reason", result.Reason})
+	}
+	if result.Reason != "" || r.status >= 500 {
+		r.tags = append(r.tags, Tag{"error", true})
+	}
+	t.metrics.Spans.Add(1)
+	t.exporter.Export(Span{Context: r.context, Name: r.name, Start: r.start, Duration: duration, Tags: r.tags})
+}
+
+func (r *Request) count(duration time.Duration) {
+	code := "none"
+	if r.status != 0 {
+		code = strconv.Itoa(r.status/100) + "xx"
+	}
+	set := r.tracer.metrics
+	set.Requests.Add(metrics.Request{Direction: r.direction.String(), Peer: r.peer, Code: code}, 1)
+	if r.direction == Inbound {
+		set.Inbound.Duration.Observe(duration)
+	} else {
+		set.Outbound.Duration.Observe(duration)
+	}
+}
+
+// newRequestID returns a random UUID.
+func newRequestID() string {
+	high := rand.Uint64()&^0xf000 | 0x4000
+	low := rand.Uint64()&^(3<<62) | 2<<62
+	return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", high>>32, high>>16&0xffff, high&0xffff, low>>48, low&0xffffffffffff)
+}

@@ -1,0 +1,204 @@
+package trace
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/formicarium/formicarium/netra/metrics"
+)
+
+func tags(s Span) string {
+	var b strings.Builder
+	for _, tag := range s.Tags {
+		fmt.Fprintf(&b, "%s=%v\n", tag.Key, tag.Value)
+	}
+	return b.String()
+}
+
+func TestSpanOfAnInboundRequest(t *testing.T) {
+	tracer, exported := newTracer(func(s *Settings) {
+		s.HeaderTags = map[string]string{"x-tenant": "tenant", "user-agent": "agent"}
+		s.CookieTags = map[string]string{"session": "session"}
+	})
+	request, _ := tracer.Begin(Inbound, head("POST", "/orders/17?q=1", "Host: orders:80", "User-Agent: curl", "X-Tenant: acme",
+		"X-Request-Id: r-1", "X-Source: web", "Cookie: a=b; session=s=1; c"))
+	request.Answered(503)
+	request.End(Result{RequestBytes: 5, ResponseBytes: 7})
+	want := `span.kind=server
+component=netra
+http.method=POST
+http.target=/orders/17?q=1
+http.path=/orders/17
+peer.address=10.1.2.3:4567
+http.host=orders:80
+http.user_agent=curl
+http.request_id=r-1
+peer.service=web
+agent=curl
+tenant=acme
+session=s=1
+http.request_size=5
+http.response_size=7
+http.status_code=503
+error=true
+`
+	if len(exported.spans) != 1 || exported.spans[0].Name != "POST /orders/{id}" || tags(exported.spans[0]) != want {
+		t.Errorf("spans %+v\nwant %s", exported.spans, want)
+	}
+}
+
+func TestSpanOfAnOutboundRequest(t *testing.T) {
+	tracer, exported := newTracer(func(s *Settings) { s.SourceValue = "orders" })
+	request, edits := tracer.Begin(Outbound, head("GET", "/pay", "Host: payments.shop.svc.cluster.local:80", "x-source: web"))
+	request.End(Result{Reason: ReasonReset})
+	want := `span.kind=client
+component=netra
+http.method=GET
+http.target=/pay
+http.path=/pay
+peer.address=[fd00::1]:80
+http.host=payments.shop.svc.cluster.local:80
+peer.service=payments
+netra.link=none
+http.request_size=0
+http.response_size=0
+error.reason=connection reset
+error=true
+`
+	if len(exported.spans) != 1 || tags(exported.spans[0]) != want {
+		t.Errorf("spans %+v\nwant %s", exported.spans, want)
+	}
+	if got := written(edits); got != "=X-Source traceparent uber-trace-id" {
+		t.Errorf("edits %s", got)
+	}
+	var b bytes.Buffer
+	tracer.metrics.WriteTo(&b)
+	for _, line := range []string{
+		`netra_requests_total{direction="outbound",peer="payments",code="none"} 1`,
+		`netra_request_duration_seconds_count{direction="outbound"} 1`,
+		`netra_links_total{link="none"} 1`,
+		`netra_spans_total 1`,
+	} {
+		if !strings.Contains(b.String(), line+"\n") {
+			t.Errorf("the metrics lack %s", line)
+		}
+	}
+}
+
+func TestIgnoredPathsHaveNoSpans(t *testing.T) {
+	tracer, exported := newTracer(func(s *Settings) { s.IgnoredPaths = []string{"/health"} })
+	for _, direction := range []Direction{Inbound, Outbound} {
+		request, edits := tracer.Begin(direction, head("GET", "/health?x", "Host: a"))
+		request.End(Result{})
+		if len(edits) > 0 {
+			t.Errorf("%s: edits %v", direction, edits)
+		}
+	}
+	request, _ := tracer.Begin(Inbound, head("GET", "/health/deep"))
+	request.End(Result{})
+	if len(exported.spans) != 1 {
+		t.Errorf("%d spans, want that of /health/deep alone", len(exported.spans))
+	}
+	if n := tracer.metrics.Requests.Value(metrics.Request{Direction: "outbound", Peer: "a", Code: "none"}); n != 1 {
+		t.Errorf("an ignored path counts %d times as traffic, want 1", n)
+	}
+}
+
+func TestSilentRequestsAreInFlight(t *testing.T) {
+	tracer, exported := newTracer(nil)
+	tracer.Begin(Inbound, head("GET", "/a"))
+	tracer.Begin(Inbound, head("GET", "/ready", "User-Agent: kube-probe/1.36"))
+	out, _ := tracer.Begin(Outbound, head("GET", "/b"))
+	out.End(Result{})
+	if !strings.Contains(tags(exported.spans[0]), "netra.link=ambiguous") {
+		t.Errorf("a call made beside a probe is joined: %s", tags(exported.spans[0]))
+	}
+}
+
+func TestRequestIDs(t *testing.T) {
+	form := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+	seen := map[string]bool{}
+	for range 100 {
+		id := newRequestID()
+		if !form.MatchString(id) || seen[id] {
+			t.Fatalf("newRequestID = %q", id)
+		}
+		seen[id] = true
+	}
+}
+
+// clock is a time that tests move.
+type clock struct{ time.Time }
+
+func (c *clock) now() time.Time { return c.Time }
+
+func (c *clock) pass(d time.Duration) { c.Time = c.Add(d) }
+
+func TestContextsExpire(t *testing.T) {
+	tracer, exported := newTracer(nil)
+	c := &clock{time.Unix(1e9, 0)}
+	tracer.now = c.now
+	link := func() string {
+		request, _ := tracer.Begin(Outbound, head("GET", "/", "X-Request-Id: r"))
+		request.End(Result{})
+		return regexp.MustCompile(`netra.link=(\S+)`).FindStringSubmatch(tags(exported.spans[len(exported.spans)-1]))[1]
+	}
+	in, _ := tracer.Begin(Inbound, head("GET", "/", "X-Request-Id: r"))
+	c.pass(time.Hour)
+	tracer.contexts.clean(c.now())
+	if got := link(); got != "request-id" {
+		t.Errorf("in flight for an hour: %s", got)
+	}
+	in.End(Result{})
+	c.pass(4999 * time.Millisecond)
+	if got := link(); got != "request-id" {
+		t.Errorf("within the expiration: %s", got)
+	}
+	c.pass(time.Millisecond)
+	if got := link(); got != "none" {
+		t.Errorf("after the expiration: %s", got)
+	}
+	if tracer.contexts.clean(c.now()); len(tracer.contexts.byID) != 0 {
+		t.Error("an expired context was not removed")
+	}
+}
+
+func TestUnseenRequestsAreForgotten(t *testing.T) {
+	tracer, _ := newTracer(nil)
+	c := &clock{time.Unix(1e9, 0)}
+	tracer.now = c.now
+	tracer.Unseen()
+	tracer.Begin(Inbound, head("GET", "/"))
+	if _, link := tracer.flights.infer(c.now(), 5*time.Second); link != LinkAmbiguous {
+		t.Errorf("link = %s, want ambiguous", link)
+	}
+	c.pass(5 * time.Second)
+	if _, link := tracer.flights.infer(c.now(), 5*time.Second); link != LinkInferred {
+		t.Errorf("link = %s, want inferred", link)
+	}
+}
+
+func TestContextsAreBounded(t *testing.T) {
+	var c contexts
+	for i := range maxContexts + 10 {
+		c.begin(fmt.Sprint(i), Context{TraceLow: 1, Span: 1})
+		c.find("0", time.Time{}) // stays in use
+	}
+	if len(c.byID) != maxContexts {
+		t.Errorf("%d contexts, want %d", len(c.byID), maxContexts)
+	}
+	if _, _, ok := c.find("0", time.Time{}); !ok {
+		t.Error("the one in use was forgotten")
+	}
+	if _, _, ok := c.find("1", time.Time{}); ok {
+		t.Error("the least recently used was kept")
+	}
+	c.begin(strings.Repeat("x", maxRequestID+1), Context{TraceLow: 1, Span: 1})
+	if len(c.byID) != maxContexts || c.byID[strings.Repeat("x", maxRequestID+1)] != nil {
+		t.Error("an id of any length is kept")
+	}
+}

@@ -1,0 +1,177 @@
+// Package trace turns requests that pass by into spans, and joins them into
+// traces.
+//
+//	tracer := trace.New(settings, exporter, metrics)
+//	request, edits := tracer.Begin(trace.Inbound, head, start)
+//	// write the head with the edits, then, from the response:
+//	request.Answered(200)
+//	request.End(trace.Result{RequestBytes: 12, ResponseBytes: 345})
+//
+// Begin finds the parent of the request's span. An inbound request's parent is
+// what its headers name. An outbound request's parent is, in this order,
+//
+//   - what its headers name (the application forwarded or made them),
+//   - the inbound request that has the same request id,
+//   - the only inbound request in flight in this pod (netra.link=inferred);
+//     where there are several, or where one that cannot be seen could be the
+//     origin, the span is a root (netra.link=ambiguous).
+//
+// A request is in flight from its head to the last byte of its response. What
+// cannot be seen is: bytes on inbound connections that are not HTTP/1, and the
+// work that goes on after a client has given up; both make the answer
+// ambiguous for as long as a context is kept (NETRA_TRACING_CONTEXT_…). So an
+// inferred link is not made where two users' requests could be mixed up. One
+// case is accepted: a call that the application makes on its own, by a timer,
+// while exactly one request is in flight is joined to that request.
+//
+// The package knows nothing of how requests are framed; it is given heads, and
+// gives back which header fields to write. It may be used from any goroutine.
+package trace
+
+import (
+	"iter"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/formicarium/formicarium/netra/metrics"
+)
+
+// Direction tells requests to the application from those it makes.
+type Direction uint8
+
+// The two directions.
+const (
+	Inbound Direction = iota
+	Outbound
+)
+
+func (d Direction) String() string {
+	if d == Outbound {
+		return "outbound"
+	}
+	return "inbound"
+}
+
+// Context is a span's identity, as it travels between services.
+type Context struct {
+	TraceHigh, TraceLow uint64
+	Span, Parent        uint64
+	Sampled             bool
+}
+
+// Valid reports whether the context names a span.
+func (c Context) Valid() bool { return c.TraceHigh|c.TraceLow != 0 && c.Span != 0 }
+
+func (c Context) sameTrace(o Context) bool {
+	return c.TraceHigh == o.TraceHigh && c.TraceLow == o.TraceLow
+}
+
+// Settings are what a Tracer is built from.
+type Settings struct {
+	// RequestIDHeader joins outbound requests to inbound ones; X-Request-Id.
+	RequestIDHeader string
+	// SourceHeader, where SourceValue is not empty, is written on outbound
+	// requests; on inbound ones its value names the peer.
+	SourceHeader, SourceValue string
+	// Propagation lists the formats that are written even where a request does
+	// not have them yet.
+	Propagation []Format
+	// IgnoredPaths are paths without spans.
+	IgnoredPaths []string
+	// HeaderTags and CookieTags map names (headers' in lower case) to tags of
+	// inbound spans.
+	HeaderTags, CookieTags map[string]string
+	// Expiration is how long a request's context is kept after its end.
+	Expiration time.Duration
+	// CleanupInterval is how often expired contexts are removed.
+	CleanupInterval time.Duration
+	// Namespace is the pod's own; it is left out of peers' names.
+	Namespace string
+}
+
+// Head is what Begin needs of a request. Its slices and fields are only read
+// during the call.
+type Head struct {
+	Method, Target []byte
+	Fields         iter.Seq2[[]byte, []byte]
+	// Client and Server are the connection's ends.
+	Client, Server netip.AddrPort
+}
+
+// Edit is a header field to be written: inserted after the others, or, with
+// Replace, as the new value of each field of that name.
+type Edit struct {
+	Name, Value string
+	Replace     bool
+}
+
+// Tracer makes spans of requests.
+type Tracer struct {
+	settings Settings
+	ignored  map[string]struct{}
+	headers  headerIndex
+	exporter Exporter
+	metrics  *metrics.Set
+	flights  flights
+	contexts contexts
+	routes   routes
+	now      func() time.Time
+}
+
+// New returns a Tracer that gives its finished spans to exporter.
+func New(settings Settings, exporter Exporter, set *metrics.Set) *Tracer {
+	t := &Tracer{
+		settings: settings,
+		ignored:  make(map[string]struct{}, len(settings.IgnoredPaths)),
+		headers:  newHeaderIndex(settings),
+		exporter: exporter,
+		metrics:  set,
+		now:      time.Now,
+	}
+	for _, path := range settings.IgnoredPaths {
+		t.ignored[path] = struct{}{}
+	}
+	t.contexts.keep = settings.Expiration
+	return t
+}
+
+// Clean removes expired contexts every CleanupInterval until done is closed.
+func (t *Tracer) Clean(done <-chan struct{}) {
+	tick := time.NewTicker(t.settings.CleanupInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+			t.contexts.clean(t.now())
+		}
+	}
+}
+
+// Unseen notes that the application was sent bytes which may be requests that
+// netra cannot see.
+func (t *Tracer) Unseen() { t.flights.unseen(t.now()) }
+
+// newID returns an identifier that is not zero.
+func newID() uint64 {
+	for {
+		if id := rand.Uint64(); id != 0 {
+			return id
+		}
+	}
+}
+
+// child returns the context of a new span below parent.
+func child(parent Context) Context {
+	c := parent
+	c.Span, c.Parent = newID(), parent.Span
+	return c
+}
+
+// root returns the context of a new trace; whether it is sampled is not decided
+// yet.
+func root() Context {
+	return Context{TraceHigh: newID(), TraceLow: newID(), Span: newID()}
+}

@@ -1,0 +1,313 @@
+package inject
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/formicarium/formicarium/internal/api"
+)
+
+// Where things are in a supervised container, and the volumes they are on. All
+// volumes are emptyDirs, which any user may write to, so that neither the
+// image's user nor a read-only root filesystem matters.
+const (
+	fmcRoot       = "/fmc"
+	binPath       = fmcRoot + "/bin"
+	statePath     = fmcRoot + "/state"
+	stingerBinary = binPath + "/stinger"
+	defaultApp    = "/app"
+
+	volumeBin   = "fmc-bin"
+	volumeApp   = "fmc-app"
+	volumeState = "fmc-state"
+
+	// stingerUID is the user of stinger-install, that of the image; any user
+	// would do.
+	stingerUID = 65532
+)
+
+// addStinger puts Stinger in front of the containers asked for and returns
+// where it listens in each, or why it is in none.
+func (in *injection) addStinger() ([]api.StingerEndpoint, Reason) {
+	if volume := in.takenVolume(); volume != "" {
+		return nil, Reason{Code: CodeNameTaken, Text: fmt.Sprintf("the pod has a volume named %s of its own", volume)}
+	}
+	install := containerNamed(in.pod.Spec.InitContainers, api.ContainerStingerInstall) >= 0
+	if install && !in.wasInjected(PartStinger) {
+		return nil, Reason{Code: CodeNameTaken, Text: fmt.Sprintf("the pod has a container named %s of its own", api.ContainerStingerInstall)}
+	}
+	var endpoints []api.StingerEndpoint
+	changed := false
+	for _, i := range in.targets() {
+		if port, ok := in.supervised(i); ok {
+			endpoints = append(endpoints, api.StingerEndpoint{Container: in.pod.Spec.Containers[i].Name, Port: port})
+			continue
+		}
+		port, err := in.supervise(i, len(endpoints), endpoints)
+		if err != nil {
+			in.warn("container %s is not supervised: %v", in.pod.Spec.Containers[i].Name, err)
+			continue
+		}
+		endpoints = append(endpoints, api.StingerEndpoint{Container: in.pod.Spec.Containers[i].Name, Port: port})
+		changed = true
+	}
+	if len(endpoints) == 0 {
+		return nil, Reason{Code: CodeNoContainer, Text: "the pod has no container that it could supervise"}
+	}
+	if !install {
+		in.doc.insert(in.ownInitContainers(), []string{"spec", "initContainers"}, in.stingerInstall())
+		changed = true
+	}
+	in.addVolume(volumeBin)
+	if in.pod.Spec.HostNetwork && in.pod.Spec.DNSPolicy != corev1.DNSClusterFirstWithHostNet {
+		in.warn("the pod uses the node's network and its DNS: set dnsPolicy to ClusterFirstWithHostNet, or Stinger will not find the hub")
+	}
+	if !changed {
+		return endpoints, Reason{Code: CodeAlready}
+	}
+	return endpoints, Reason{Code: CodeInjected}
+}
+
+// targets returns the places of the containers that are to be supervised.
+func (in *injection) targets() []int {
+	containers := in.pod.Spec.Containers
+	var names []string
+	for name := range strings.SplitSeq(in.pod.Annotations[api.AnnotationContainer], ",") {
+		if name = strings.TrimSpace(name); name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		// Somebody else's webhook may have put a container before the one
+		// that was the first the last time.
+		for _, s := range in.previous.Stingers {
+			names = append(names, s.Container)
+		}
+	}
+	if len(names) == 0 {
+		// netra may be an ordinary container, and by then the first one.
+		first := slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name != api.ContainerNetra })
+		if first < 0 {
+			return nil
+		}
+		return []int{first}
+	}
+	var all []string
+	for _, c := range containers {
+		all = append(all, c.Name)
+	}
+	var targets []int
+	for _, name := range names {
+		i := slices.Index(all, name)
+		if i < 0 {
+			in.warn("%s: the pod has no container %q%s", api.AnnotationContainer, short(name), suggest(name, all))
+			continue
+		}
+		targets = append(targets, i)
+	}
+	return targets
+}
+
+// supervised reports whether the container runs under Stinger already, and on
+// which port that listens.
+func (in *injection) supervised(i int) (port int, ok bool) {
+	c := in.pod.Spec.Containers[i]
+	if len(c.Command) == 0 || c.Command[0] != stingerBinary {
+		return 0, false
+	}
+	for _, s := range in.previous.Stingers {
+		if s.Container == c.Name {
+			return s.Port, true
+		}
+	}
+	if v, _ := literal(c, api.EnvStingerPort); v != "" {
+		port, _ = strconv.Atoi(v)
+	}
+	if port == 0 {
+		port = api.StingerPort
+	}
+	return port, true
+}
+
+// supervise puts Stinger in front of container i, which is number n of those
+// supervised, and returns its port.
+func (in *injection) supervise(i, n int, taken []api.StingerEndpoint) (int, error) {
+	c := in.pod.Spec.Containers[i]
+	at := []string{"spec", "containers", strconv.Itoa(i)}
+	if m, ok := mountAt(c, binPath); ok && m.Name != volumeBin {
+		return 0, fmt.Errorf("it mounts a volume of its own at %s", binPath)
+	}
+	port, err := in.stingerPort(c, taken)
+	if err != nil {
+		return 0, err
+	}
+	// In this order the operations read as the container does.
+	in.wrapCommand(c, at)
+	app := in.addEnvironment(c, at, port)
+	in.addMounts(c, at, n, app)
+	return port, nil
+}
+
+// stingerPort returns the port that the container's environment names, else
+// the first that is free.
+func (in *injection) stingerPort(c corev1.Container, taken []api.StingerEndpoint) (int, error) {
+	if v, there := literal(c, api.EnvStingerPort); there {
+		port, err := strconv.Atoi(v)
+		if err != nil || port < 1 || port > 65535 {
+			return 0, fmt.Errorf("its %s is %q: want a port, written in the pod itself", api.EnvStingerPort, short(v))
+		}
+		return port, nil
+	}
+	for port := api.StingerPort; port < api.HubServicePort; port++ {
+		if !slices.ContainsFunc(taken, func(s api.StingerEndpoint) bool { return s.Port == port }) {
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("ports %d to %d are all in use", api.StingerPort, api.HubServicePort-1)
+}
+
+// wrapCommand makes Stinger the container's command and the container's
+// command Stinger's. Arguments stay where they are: they follow the command in
+// any case.
+func (in *injection) wrapCommand(c corev1.Container, at []string) {
+	command := []string{stingerBinary, "run"}
+	if len(c.Command) > 0 {
+		command = append(append(command, "--"), c.Command...)
+	} else {
+		in.warn("container %s names no command, and that of its image is unknown here: give it a command, or a script %s/start or APP_PATH/.fmc/start",
+			c.Name, api.EnvStingerScripts)
+		// Without the image's entrypoint the arguments are half a command.
+		in.doc.remove(append(slices.Clone(at), "args")...)
+	}
+	in.doc.put(command, append(slices.Clone(at), "command")...)
+}
+
+// addEnvironment adds Stinger's variables to those of the container, which
+// win, and returns the directory that the application runs in.
+func (in *injection) addEnvironment(c corev1.Container, at []string, port int) (app string) {
+	set := map[string]string{
+		api.EnvGitURL:       fmt.Sprintf("%s/%s.git", in.settings.HubURL, in.service),
+		api.EnvAppPath:      defaultApp,
+		api.EnvStingerPort:  strconv.Itoa(port),
+		api.EnvStingerState: statePath,
+	}
+	maps.Copy(set, in.values.of(toStinger))
+	app = set[api.EnvAppPath]
+	var list []any
+	for _, v := range environ(set) {
+		own, there := literal(c, v.Name)
+		if !there {
+			list = append(list, v)
+			continue
+		}
+		if v.Name == api.EnvAppPath && path.IsAbs(own) {
+			app = own
+		}
+		if own != v.Value {
+			in.warn("container %s sets %s itself: that value stays", c.Name, v.Name)
+		}
+	}
+	in.doc.add(append(slices.Clone(at), "env"), list...)
+	return app
+}
+
+// addMounts adds the volumes of one container and mounts them. Where the
+// container mounts something of its own in a place, that stays.
+func (in *injection) addMounts(c corev1.Container, at []string, n int, app string) {
+	suffix := ""
+	if n > 0 {
+		suffix = "-" + strconv.Itoa(n)
+	}
+	var mounts []any
+	for _, m := range []corev1.VolumeMount{
+		{Name: volumeBin, MountPath: binPath, ReadOnly: true},
+		{Name: volumeApp + suffix, MountPath: path.Clean(app)},
+		{Name: volumeState + suffix, MountPath: statePath},
+	} {
+		own, there := mountAt(c, m.MountPath)
+		if there && own.ReadOnly && m.MountPath != binPath {
+			in.warn("container %s mounts %s read-only: Stinger cannot write there", c.Name, m.MountPath)
+		}
+		if there {
+			continue
+		}
+		mounts = append(mounts, m)
+		in.addVolume(m.Name)
+	}
+	in.doc.add(append(slices.Clone(at), "volumeMounts"), mounts...)
+}
+
+// addVolume adds an emptyDir to the pod, unless it is there.
+func (in *injection) addVolume(name string) {
+	list, _ := in.doc.get([]string{"spec", "volumes"}).([]any)
+	for _, v := range list {
+		if volume, ok := v.(map[string]any); ok && volume["name"] == name {
+			return
+		}
+	}
+	in.doc.add([]string{"spec", "volumes"}, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+}
+
+// takenVolume returns the name of a volume that has a name of ours and is none
+// of ours.
+func (in *injection) takenVolume() string {
+	for _, v := range in.pod.Spec.Volumes {
+		ours := v.Name == volumeBin || strings.HasPrefix(v.Name, volumeApp) || strings.HasPrefix(v.Name, volumeState)
+		if ours && v.EmptyDir == nil {
+			return v.Name
+		}
+	}
+	return ""
+}
+
+// ownInitContainers returns how many init containers of ours the pod begins
+// with: stinger-install comes after them.
+func (in *injection) ownInitContainers() int {
+	list, _ := in.doc.get([]string{"spec", "initContainers"}).([]any)
+	for i, item := range list {
+		c, _ := item.(map[string]any)
+		if name := c["name"]; name != api.ContainerNetraInit && name != api.ContainerNetra {
+			return i
+		}
+	}
+	return len(list)
+}
+
+// stingerInstall returns the container that copies Stinger into the pod.
+func (in *injection) stingerInstall() corev1.Container {
+	return corev1.Container{
+		Name:            api.ContainerStingerInstall,
+		Image:           in.settings.StingerImage,
+		ImagePullPolicy: in.settings.PullPolicy,
+		Command:         []string{"/stinger", "install", binPath},
+		Resources:       in.settings.InitResources,
+		VolumeMounts:    []corev1.VolumeMount{{Name: volumeBin, MountPath: binPath}},
+		SecurityContext: restricted(stingerUID),
+	}
+}
+
+// literal returns the variable as the container has it; one that comes from
+// elsewhere is there and has no value.
+func literal(c corev1.Container, name string) (value string, there bool) {
+	for _, v := range c.Env {
+		if v.Name == name {
+			value, there = v.Value, true // of several the last one counts
+		}
+	}
+	return value, there
+}
+
+func mountAt(c corev1.Container, dir string) (corev1.VolumeMount, bool) {
+	for _, m := range c.VolumeMounts {
+		if path.Clean(m.MountPath) == path.Clean(dir) {
+			return m, true
+		}
+	}
+	return corev1.VolumeMount{}, false
+}

@@ -1,0 +1,41 @@
+// Webhook marks pods as they are created: it is the cluster's mutating
+// admission webhook, which injects netra-init, netra and Stinger into the pods
+// that ask for them. It serves HTTPS:
+//
+//	POST /mutate    reviews from the API server
+//	GET  /healthz, /readyz, /metrics
+//
+// All settings are environment variables; every fault is reported at once:
+//
+//	WEBHOOK_PORT         8443                     where it listens
+//	WEBHOOK_CERT_DIR     /certs                   tls.crt and tls.key, read again when they change
+//	WEBHOOK_STOP_DELAY   5s                       how long it goes on serving after SIGTERM, until nobody sends any more
+//	LOG_LEVEL            info                     debug, info, warn or error
+//	NETRA_IMAGE                                   required
+//	NETRA_INIT_IMAGE                              required
+//	STINGER_IMAGE                                 required
+//	IMAGE_PULL_POLICY    IfNotPresent             or Always, Never: for the images above
+//	JAEGER_ENDPOINT                               where netra sends spans, unless a pod says otherwise
+//	HUB_URL              http://tanajura:24090    the hub as pods see it
+//	NATIVE_SIDECAR       auto                     true, false; auto asks the API server's version once (1.29 and later: true)
+//	NETRA_CPU_REQUEST    10m                      resources of netra; "none" sets none
+//	NETRA_CPU_LIMIT      1
+//	NETRA_MEMORY_REQUEST 24Mi
+//	NETRA_MEMORY_LIMIT   128Mi
+//	INIT_CPU_REQUEST     10m                      resources of netra-init and stinger-install
+//	INIT_CPU_LIMIT       1
+//	INIT_MEMORY_REQUEST  16Mi
+//	INIT_MEMORY_LIMIT    64Mi
+//	KUBECONFIG                                    outside of a cluster: how to reach one
+//
+// It needs get, list and watch on namespaces: whether a namespace opts its pods
+// in, and which pod security level it enforces, are labels.
+package main
+
+import (
+	"os"
+
+	"github.com/formicarium/formicarium/internal/run"
+)
+
+func main() { os.Exit(run.Main("webhook", serve)) }
