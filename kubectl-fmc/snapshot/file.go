@@ -1,0 +1,136 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/formicarium/formicarium/kubectl-fmc/snapshot/object"
+)
+
+const (
+	// largeFile is the size, in bytes, from which a file is streamed into the
+	// store instead of being held in memory once per reader.
+	largeFile = 8 << 20
+	// maxReads bounds how often a file is read that changes under the reader:
+	// with the pauses between, for about 60 ms.
+	maxReads = 6
+)
+
+// errMoved tells that a file changed while it was read.
+var errMoved = errors.New("it changed while it was read")
+
+// reader reads files into the store. It is not for concurrent use.
+type reader struct {
+	store *object.Store
+	enc   *object.Encoder
+	open  func(name string) (*os.File, error)
+	buf   []byte
+}
+
+func newReader(store *object.Store, open func(string) (*os.File, error)) *reader {
+	return &reader{store: store, enc: object.NewEncoder(), open: open}
+}
+
+// read reads the file or link at abs and returns it as an entry of that name,
+// or nil where nothing, or no file, is there any more. A file that changes
+// meanwhile is read again; one that never holds still is taken as it came, as
+// racy, and the change that is under way brings it again.
+func (r *reader) read(abs, rel, name string) (*entry, error) {
+	for try := 1; ; try++ {
+		e, err := r.readOnce(abs, name, try == maxReads)
+		switch {
+		case err == nil:
+			return e, nil
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, nil
+		case !errors.Is(err, errMoved) || try == maxReads:
+			return nil, fmt.Errorf("reading %q: %w%s", rel, cause(err), leaveOut)
+		}
+		time.Sleep(time.Millisecond << try)
+	}
+}
+
+func (r *reader) readOnce(abs, name string, final bool) (*entry, error) {
+	before, err := os.Lstat(abs)
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{name: name, mode: modeOf(before), stat: newStat(before)}
+	unmoved := func() error {
+		now := time.Now()
+		after, err := os.Lstat(abs)
+		if err != nil {
+			return err
+		}
+		e.racy = e.stat.racy(now) || newStat(after) != e.stat
+		if !final && (newStat(after) != e.stat || after.Mode() != before.Mode()) {
+			return errMoved
+		}
+		return nil
+	}
+	switch {
+	case before.Mode()&fs.ModeSymlink != 0:
+		err = r.readLink(abs, e, unmoved)
+	case !before.Mode().IsRegular():
+		return nil, nil
+	case before.Size() >= largeFile:
+		err = r.readLarge(abs, e, unmoved)
+	default:
+		err = r.readSmall(abs, e, unmoved)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func (r *reader) readLink(abs string, e *entry, unmoved func() error) error {
+	target, err := os.Readlink(abs)
+	if err != nil {
+		return err
+	}
+	if err := unmoved(); err != nil {
+		return err
+	}
+	e.id, err = r.store.Put(r.enc, object.Blob, []byte(target))
+	return err
+}
+
+func (r *reader) readSmall(abs string, e *entry, unmoved func() error) error {
+	f, err := r.open(abs)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	// One byte more shows a file that has grown.
+	if need := int(e.stat.size) + 1; cap(r.buf) < need {
+		r.buf = make([]byte, need, need+need/4)
+	}
+	n, err := io.ReadFull(f, r.buf[:e.stat.size+1])
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return err
+	}
+	if err := unmoved(); err != nil {
+		return err
+	}
+	e.stat.size = int64(n)
+	e.id, err = r.store.Put(r.enc, object.Blob, r.buf[:n])
+	return err
+}
+
+func (r *reader) readLarge(abs string, e *entry, unmoved func() error) error {
+	f, err := r.open(abs)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	e.id, err = r.store.PutLarge(f, e.stat.size, unmoved)
+	if errors.Is(err, object.ErrSize) {
+		return errMoved
+	}
+	return err
+}
