@@ -9,6 +9,9 @@ const (
 	EnvStartAfterPull = "START_AFTER_PULL"
 	EnvStingerPort    = "STINGER_PORT"
 	EnvStingerGrace   = "STINGER_GRACE"
+	// EnvStingerState is the directory for what a Stinger keeps beside the
+	// working tree; it need not survive the container.
+	EnvStingerState = "STINGER_STATE"
 )
 
 // Environment variables of netra-init.

@@ -1,0 +1,62 @@
+package hub
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// readRef returns the id that a ref of the repository at path has; empty if
+// there is no such ref. It reads git's files itself: a process would cost more
+// than all else that a push's end needs.
+func readRef(path, ref string) (string, error) {
+	// Twice: a ref that is packed between the two looks is seen in neither.
+	for range 2 {
+		data, err := os.ReadFile(filepath.Join(path, ref))
+		if err == nil {
+			if id := strings.TrimSpace(string(data)); isID(id) {
+				return id, nil
+			}
+			return "", fmt.Errorf("reading %s: the file does not hold an object id", ref)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("reading %s: %w", ref, err)
+		}
+		if id, err := readPackedRef(path, ref); err != nil || id != "" {
+			return id, err
+		}
+	}
+	return "", nil
+}
+
+// readPackedRef looks in packed-refs: lines of "ID REF", with comments ("#")
+// and the ids of peeled tags ("^") between them.
+func readPackedRef(path, ref string) (string, error) {
+	file, err := os.Open(filepath.Join(path, "packed-refs"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading packed refs: %w", err)
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		if id, name, _ := strings.Cut(lines.Text(), " "); name == ref && isID(id) {
+			return id, nil
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return "", fmt.Errorf("reading packed refs: %w", err)
+	}
+	return "", nil
+}
+
+// isID tells a full hex object id, of SHA-1 or SHA-256.
+func isID(s string) bool {
+	return (len(s) == 40 || len(s) == 64) && strings.Trim(s, "0123456789abcdef") == ""
+}

@@ -1,0 +1,137 @@
+// Package podwatch knows the Stingers of a namespace's services from one watch
+// on its pods.
+//
+//	watch := podwatch.New(client, "mine", log)
+//	go watch.Run(ctx)
+//	targets := watch.Targets("orders")
+//
+// It needs the right to list and watch pods in its namespace, and no other. Of
+// each pod it keeps the few fields that it uses.
+package podwatch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/tanajura/tell"
+)
+
+// byService is the index from a service to its pods.
+const byService = "service"
+
+// Watch is a watch on pods. Its methods may be used concurrently.
+type Watch struct {
+	informer cache.SharedIndexInformer
+	log      *slog.Logger
+}
+
+// New returns a watch on the namespace's pods that are labelled with a service.
+// Run starts it.
+func New(client kubernetes.Interface, namespace string, log *slog.Logger) (*Watch, error) {
+	factory := informers.NewSharedInformerFactoryWithOptions(client, 0,
+		informers.WithNamespace(namespace),
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = api.LabelService }),
+	)
+	w := &Watch{informer: factory.Core().V1().Pods().Informer(), log: log}
+	index := cache.Indexers{byService: func(object any) ([]string, error) {
+		if pod, ok := object.(*corev1.Pod); ok {
+			return []string{pod.Labels[api.LabelService]}, nil
+		}
+		return nil, nil
+	}}
+	if err := errors.Join(
+		w.informer.SetTransform(slim),
+		w.informer.AddIndexers(index),
+		w.informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
+			if ctx.Err() == nil {
+				log.Warn("watching pods", "namespace", namespace, "error", err)
+			}
+		}),
+	); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Run watches until ctx ends. It goes on by itself where the API server goes
+// away and comes back.
+func (w *Watch) Run(ctx context.Context) { w.informer.RunWithContext(ctx) }
+
+// Ready reports why nothing is known yet: the first list has not arrived.
+func (w *Watch) Ready() error {
+	if !w.informer.HasSynced() {
+		return errors.New("the list of pods has not arrived yet: the API server does not answer, or refuses this service account to list and watch pods")
+	}
+	return nil
+}
+
+// Targets is a tell.Find: the Stingers of the service's pods that run.
+func (w *Watch) Targets(service string) []tell.Target {
+	objects, err := w.informer.GetIndexer().ByIndex(byService, service)
+	if err != nil {
+		w.log.Error("looking up pods", "service", service, "error", err)
+		return nil
+	}
+	var targets []tell.Target
+	for _, object := range objects {
+		pod, ok := object.(*corev1.Pod)
+		if !ok || pod.Status.Phase != corev1.PodRunning || pod.Status.PodIP == "" || pod.DeletionTimestamp != nil {
+			continue
+		}
+		found, err := stingers(pod)
+		if err != nil {
+			w.log.Warn("reading a pod's annotation", "pod", pod.Name, "annotation", api.AnnotationStatus, "error", err)
+		}
+		targets = append(targets, found...)
+	}
+	return targets
+}
+
+// stingers reads where a pod's Stingers are from what the webhook wrote.
+func stingers(pod *corev1.Pod) ([]tell.Target, error) {
+	text := pod.Annotations[api.AnnotationStatus]
+	if text == "" {
+		return nil, nil
+	}
+	var status api.InjectionStatus
+	if err := json.Unmarshal([]byte(text), &status); err != nil {
+		return nil, err
+	}
+	var targets []tell.Target
+	for _, endpoint := range status.Stingers {
+		targets = append(targets, tell.Target{
+			Pod:       pod.Name,
+			Container: endpoint.Container,
+			URL:       "http://" + net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(endpoint.Port)),
+		})
+	}
+	return targets, nil
+}
+
+// slim leaves of a pod what this package reads, before it is kept.
+func slim(object any) (any, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return object, nil
+	}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: pod.Name, Namespace: pod.Namespace, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
+			DeletionTimestamp: pod.DeletionTimestamp,
+			Labels:            map[string]string{api.LabelService: pod.Labels[api.LabelService]},
+			Annotations:       map[string]string{api.AnnotationStatus: pod.Annotations[api.AnnotationStatus]},
+		},
+		Status: corev1.PodStatus{Phase: pod.Status.Phase, PodIP: pod.Status.PodIP},
+	}, nil
+}
