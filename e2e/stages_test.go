@@ -131,7 +131,10 @@ func testStatus(t *testing.T, s *system) {
 		Services []struct {
 			Name   string
 			InSync bool
-			Pods   []struct{ Name, Commit, State string }
+			Pods   []struct {
+				Netra      bool
+				Containers []api.StingerStatus
+			}
 		}
 	}
 	if err := json.Unmarshal([]byte(s.fmc(t, "status", "-o", "json")), &status); err != nil {
@@ -141,8 +144,13 @@ func testStatus(t *testing.T, s *system) {
 		t.Fatalf("status shows %d services, want 3: %+v", len(status.Services), status)
 	}
 	for _, service := range status.Services {
-		if !service.InSync || len(service.Pods) != 1 || service.Pods[0].State != string(api.StateRunning) {
-			t.Errorf("service %s: %+v, want it in sync with one running pod", service.Name, service)
+		if !service.InSync || len(service.Pods) != 1 {
+			t.Errorf("service %s: %+v, want it in sync with one pod", service.Name, service)
+			continue
+		}
+		pod := service.Pods[0]
+		if !pod.Netra || len(pod.Containers) != 1 || pod.Containers[0].State != api.StateRunning {
+			t.Errorf("service %s: pod %+v, want netra and one running container", service.Name, pod)
 		}
 	}
 }

@@ -141,7 +141,7 @@ func (s *system) sync(t *testing.T, service string) *harness.Background {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if _, err := b.WaitLine(ctx, "in sync", "watching"); err != nil {
+	if _, err := b.WaitLine(ctx, "in sync", " → "); err != nil {
 		t.Fatal(err)
 	}
 	return b

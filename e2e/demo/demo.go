@@ -157,7 +157,7 @@ func (d *show) edit(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, sync.Stop()) }()
 	waiting, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
-	if _, err := sync.WaitLine(waiting, "in sync", "watching"); err != nil {
+	if _, err := sync.WaitLine(waiting, "in sync", " → "); err != nil {
 		return err
 	}
 	file := filepath.Join(d.shop, "orders", "app.py")

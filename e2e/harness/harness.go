@@ -39,6 +39,7 @@ type Harness struct {
 	Clients    kubernetes.Interface
 	Images     Images
 	env        []string
+	tools      string // the directory of the cluster's kubectl
 	path       string
 	out        io.Writer
 }
@@ -96,16 +97,15 @@ func (h *Harness) findCluster(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("asking for the cluster's settings (run `make cluster`): %w\n%s", err, stderr.String())
 	}
-	h.path = os.Getenv("PATH")
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	for lines.Scan() {
 		name, value, _ := strings.Cut(strings.TrimPrefix(lines.Text(), "export "), "=")
-		value = strings.Trim(value, `"'`)
+		value = strings.NewReplacer(`"`, "", `'`, "").Replace(value)
 		switch name {
 		case "KUBECONFIG":
 			h.Kubeconfig = value
 		case "PATH":
-			h.path = strings.NewReplacer("${PATH}", h.path, "$PATH", h.path).Replace(value)
+			h.tools = strings.TrimSuffix(value, ":$PATH")
 		}
 	}
 	if h.Kubeconfig == "" {
@@ -133,7 +133,7 @@ func (h *Harness) findImages() {
 
 // environ is scrubbed: what the commands see is written here.
 func (h *Harness) environ(home string) {
-	h.path = filepath.Join(h.Root, "bin") + string(os.PathListSeparator) + h.path
+	h.path = strings.Join([]string{filepath.Join(h.Root, "bin"), h.tools, os.Getenv("PATH")}, string(os.PathListSeparator))
 	h.env = []string{
 		"PATH=" + h.path,
 		"KUBECONFIG=" + h.Kubeconfig,
@@ -147,7 +147,7 @@ func (h *Harness) environ(home string) {
 
 // Shell returns the lines that put a user's shell where the harness stands.
 func (h *Harness) Shell() string {
-	return fmt.Sprintf("export KUBECONFIG=%s\nexport PATH=%s", h.Kubeconfig, strings.TrimSuffix(h.path, os.Getenv("PATH"))+"$PATH")
+	return fmt.Sprintf("export KUBECONFIG=%s\nexport PATH=%s:%s:\"$PATH\"", h.Kubeconfig, filepath.Join(h.Root, "bin"), h.tools)
 }
 
 // InstallArgs are the arguments of `kubectl fmc install` for the images here.
