@@ -1,0 +1,127 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/formicarium/formicarium/internal/version"
+	"github.com/formicarium/formicarium/kubectl-fmc/devspace"
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	defaultRegistry    = "ghcr.io/formicarium"
+	defaultJaegerImage = "jaegertracing/jaeger:2.13.0"
+)
+
+type installOptions struct {
+	*app
+	config  devspace.InstallConfig
+	dryRun  string
+	timeout time.Duration
+}
+
+func newCmdInstall(a *app) *cobra.Command {
+	o := &installOptions{app: a}
+	c := &cobra.Command{
+		Use:   "install",
+		Short: "Install Formicarium in the cluster, or update it",
+		Long: `Installs what the devspaces of a cluster share, in namespace fmc-system: the
+webhook that adds netra and Stinger to pods that ask for it, its certificate,
+and Jaeger for traces. Waits until the webhook works. Run again, it updates.`,
+		Example: `  kubectl fmc install
+  kubectl fmc install --tracing-endpoint http://collector.tracing:14268/api/traces
+  kubectl fmc install --dry-run=client > formicarium.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			o.complete()
+			if err := o.validate(); err != nil {
+				return err
+			}
+			return o.run(c)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.config.Registry, "registry", defaultRegistry, "Registry and path of Formicarium's images")
+	f.StringVar(&o.config.Tag, "tag", "", "Tag of Formicarium's images (default: this plugin's version)")
+	f.StringVar(&o.config.PullPolicy, "image-pull-policy", "IfNotPresent", "Always, IfNotPresent or Never")
+	f.StringVar(&o.config.JaegerImage, "jaeger-image", defaultJaegerImage, "Image of the trace store")
+	f.StringVar(&o.config.TracingEndpoint, "tracing-endpoint", "", "URL that takes spans (Jaeger's Thrift over HTTP), in place of an own Jaeger")
+	f.StringVar(&o.dryRun, "dry-run", "none", "none, or client to print the objects only")
+	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "How long to wait; 0 waits for ever")
+	return c
+}
+
+func (o *installOptions) complete() {
+	o.config.Version = version.String()
+	if o.config.Tag == "" {
+		o.config.Tag = defaultTag(o.config.Version)
+	}
+}
+
+var (
+	release = regexp.MustCompile(`^v\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`)
+	pseudo  = regexp.MustCompile(`\d{14}-[0-9a-f]{12}`)
+)
+
+// defaultTag is the tag of the images that belong to a version: its own where
+// it was released, else that of images made locally.
+func defaultTag(v string) string {
+	if release.MatchString(v) && !pseudo.MatchString(v) {
+		return v
+	}
+	return "dev"
+}
+
+func (o *installOptions) validate() error {
+	var faults []error
+	if !slices.Contains([]string{"Always", "IfNotPresent", "Never"}, o.config.PullPolicy) {
+		faults = append(faults, fmt.Errorf("--image-pull-policy=%q: want Always, IfNotPresent or Never", o.config.PullPolicy))
+	}
+	if !slices.Contains([]string{"none", "client"}, o.dryRun) {
+		faults = append(faults, fmt.Errorf("--dry-run=%q: want none or client", o.dryRun))
+	}
+	if o.config.Registry = strings.TrimRight(o.config.Registry, "/"); o.config.Registry == "" {
+		faults = append(faults, errors.New("--registry: want a registry and path such as "+defaultRegistry))
+	}
+	if e := o.config.TracingEndpoint; e != "" {
+		if u, err := url.Parse(e); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			faults = append(faults, fmt.Errorf("--tracing-endpoint=%q: want a URL such as http://collector.tracing:14268/api/traces", e))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (o *installOptions) run(c *cobra.Command) error {
+	if o.dryRun == "client" {
+		objects, err := devspace.SystemObjects(o.config)
+		if err != nil {
+			return err
+		}
+		for _, object := range objects {
+			text, err := yaml.Marshal(object.Object)
+			if err != nil {
+				return fmt.Errorf("encoding YAML: %w", err)
+			}
+			fmt.Fprintf(o.Out, "---\n%s", text)
+		}
+		return nil
+	}
+	client, err := o.client()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := limited(c.Context(), o.timeout)
+	defer cancel()
+	if err := client.Install(ctx, o.config, o.ErrOut); err != nil {
+		return err
+	}
+	fmt.Fprintln(o.ErrOut, "next: kubectl fmc devspace create NAME")
+	return nil
+}

@@ -1,0 +1,121 @@
+package devspace
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"context"
+
+	"github.com/formicarium/formicarium/internal/api"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/kubernetes/scheme"
+)
+
+// pods answer HTTP in place of those of a cluster, by "pod:port".
+type pods map[string]http.HandlerFunc
+
+// fakeClient is a Client of a cluster with the given objects. Its pods are
+// loopback servers.
+func fakeClient(t *testing.T, answers pods, objects ...runtime.Object) *Client {
+	t.Helper()
+	addresses := map[string]string{}
+	for name, handler := range answers {
+		server := httptest.NewServer(handler)
+		t.Cleanup(server.Close)
+		addresses[name] = server.Listener.Addr().String()
+	}
+	return &Client{
+		Kube:    fake.NewClientset(objects...),
+		Dynamic: dynamicfake.NewSimpleDynamicClient(scheme.Scheme, objects...),
+		Poll:    time.Millisecond,
+		Dial: func(_ string, target Target) PodTransport {
+			return &loopback{&http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				pod, port, err := target(ctx)
+				if err != nil {
+					return nil, err
+				}
+				address, ok := addresses[fmt.Sprintf("%s:%d", pod, port)]
+				if !ok {
+					return nil, fmt.Errorf("pod %s does not listen on port %d", pod, port)
+				}
+				return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+			}}}
+		},
+	}
+}
+
+type loopback struct{ *http.Transport }
+
+func (l *loopback) Close() error {
+	l.CloseIdleConnections()
+	return nil
+}
+
+// answer answers with a body of JSON.
+func answer(body any) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(body) }
+}
+
+func namespace(name string, labels map[string]string) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+}
+
+func mine() *corev1.Namespace {
+	return namespace("mine", map[string]string{api.LabelManagedBy: api.FieldManager, api.LabelDevspace: "mine"})
+}
+
+// servicePod is a pod of a service as the webhook leaves it.
+func servicePod(service, name string, ready corev1.ConditionStatus) *corev1.Pod {
+	status, _ := json.Marshal(api.InjectionStatus{
+		Version: "v1", Service: service, Injected: []string{api.InjectNetra, api.InjectStinger},
+		Stingers: []api.StingerEndpoint{{Container: service, Port: api.StingerPort}},
+	})
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: "mine",
+			Labels:      map[string]string{api.LabelService: service, api.LabelManagedBy: api.FieldManager, appsv1.DefaultDeploymentUniqueLabelKey: "1"},
+			Annotations: map[string]string{api.AnnotationInject: api.InjectEnabled, api.AnnotationStatus: string(status)},
+		},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: service}}},
+		Status: corev1.PodStatus{
+			Phase:             corev1.PodRunning,
+			Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}},
+			ContainerStatuses: []corev1.ContainerStatus{{Name: service, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}},
+		},
+	}
+}
+
+// deployment is a service's with its one replica set.
+func deployment(service string, ready int32) []runtime.Object {
+	labels := map[string]string{api.LabelManagedBy: api.FieldManager, api.LabelService: service}
+	one := int32(1)
+	d := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: service, Namespace: "mine", UID: "1", Labels: labels},
+		Spec:       appsv1.DeploymentSpec{Replicas: &one, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{api.LabelService: service}}},
+		Status:     appsv1.DeploymentStatus{Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: ready, ReadyReplicas: ready},
+	}
+	controller := true
+	set := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{
+		Name: service + "-1", Namespace: "mine",
+		Labels:          map[string]string{api.LabelService: service, appsv1.DefaultDeploymentUniqueLabelKey: "1"},
+		OwnerReferences: []metav1.OwnerReference{{UID: "1", Controller: &controller, Kind: "Deployment", Name: service, APIVersion: "apps/v1"}},
+	}}
+	return []runtime.Object{d, set}
+}
+
+func hubPod() *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "tanajura-1", Namespace: "mine", Labels: map[string]string{api.LabelName: api.HubName, api.LabelManagedBy: api.FieldManager}},
+		Status:     corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
+	}
+}

@@ -1,0 +1,190 @@
+package devspace
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/formicarium/formicarium/internal/api"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// hubURL is the hub's address on a transport that leads there whatever the
+// address is.
+const hubURL = "http://" + api.HubName
+
+// answerTimeout bounds how long a pod may take to begin its answer to a small
+// question; a laptop that slept leaves connections that never answer.
+const answerTimeout = 10 * time.Second
+
+// Hub is a devspace's hub.
+type Hub struct {
+	client *http.Client
+	close  func() error
+}
+
+// Hub returns the hub of a devspace. The connection to it is made when it is
+// first used, and kept.
+func (c *Client) Hub(devspace string) *Hub {
+	transport := c.Dial(devspace, c.hubPod(devspace))
+	return &Hub{client: &http.Client{Transport: transport}, close: transport.Close}
+}
+
+// hubPod finds the hub's pod.
+func (c *Client) hubPod(devspace string) Target {
+	return func(ctx context.Context) (string, int, error) {
+		pods, err := c.Kube.CoreV1().Pods(devspace).List(ctx, metav1.ListOptions{LabelSelector: api.LabelName + "=" + api.HubName + "," + managed})
+		if err != nil {
+			return "", 0, fmt.Errorf("looking for the hub of devspace %s: %w", devspace, err)
+		}
+		for _, pod := range living(pods.Items) {
+			if podReady(&pod) {
+				return pod.Name, api.HubPort, nil
+			}
+		}
+		return "", 0, fmt.Errorf("the hub of devspace %s is not ready: see kubectl -n %s get pods, or run kubectl fmc devspace create %s again", devspace, devspace, devspace)
+	}
+}
+
+// Close ends the connection.
+func (h *Hub) Close() error { return h.close() }
+
+// Repositories returns the hub's repositories by name.
+func (h *Hub) Repositories(ctx context.Context) (map[string]api.Repository, error) {
+	var list api.RepositoryList
+	if err := getJSON(ctx, h.client, hubURL+"/api/repositories", &list); err != nil {
+		return nil, fmt.Errorf("asking the hub for its repositories: %w", err)
+	}
+	byName := map[string]api.Repository{}
+	for _, r := range list.Repositories {
+		byName[r.Name] = r
+	}
+	return byName, nil
+}
+
+// maxAnswer bounds an answer of JSON or metrics: a page of metrics with 200
+// peers is about 100 KiB.
+const maxAnswer = 16 << 20
+
+// getJSON gets a page of JSON.
+func getJSON(ctx context.Context, client *http.Client, url string, into any) error {
+	text, err := request(ctx, client, http.MethodGet, url)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("parsing the answer: %w", err)
+	}
+	return nil
+}
+
+// request sends a request without body and returns the answer's.
+func request(ctx context.Context, client *http.Client, method, url string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode/100 != 2 {
+		var fault api.Error
+		if json.Unmarshal(text, &fault) == nil && fault.Error != "" {
+			return nil, fmt.Errorf("%s: %s", response.Status, fault.Error)
+		}
+		return nil, fmt.Errorf("%s: %s", response.Status, strings.TrimSpace(string(text[:min(len(text), 200)])))
+	}
+	return text, nil
+}
+
+// injection reads what the webhook wrote on a pod. The second result is false
+// where it wrote nothing.
+func injection(pod *corev1.Pod) (api.InjectionStatus, bool) {
+	var status api.InjectionStatus
+	text := pod.Annotations[api.AnnotationStatus]
+	if text == "" || json.Unmarshal([]byte(text), &status) != nil {
+		return api.InjectionStatus{}, false
+	}
+	return status, true
+}
+
+// stinger is one container's Stinger.
+type stinger struct {
+	pod      *corev1.Pod
+	endpoint api.StingerEndpoint
+}
+
+// stingers returns those of a pod.
+func stingers(pod *corev1.Pod) []stinger {
+	status, _ := injection(pod)
+	var found []stinger
+	for _, endpoint := range status.Stingers {
+		found = append(found, stinger{pod, endpoint})
+	}
+	return found
+}
+
+// ask sends one request to a port of a pod, over a connection of its own.
+func (c *Client) ask(ctx context.Context, pod *corev1.Pod, port int, method, path string) ([]byte, error) {
+	transport := c.Dial(pod.Namespace, FixedPod(pod.Name, port))
+	defer transport.Close()
+	return request(ctx, &http.Client{Transport: transport}, method, "http://"+pod.Name+path)
+}
+
+// stingerStatus asks a Stinger how it is.
+func (c *Client) stingerStatus(ctx context.Context, s stinger) (api.StingerStatus, error) {
+	var status api.StingerStatus
+	text, err := c.ask(ctx, s.pod, s.endpoint.Port, http.MethodGet, "/status")
+	if err != nil {
+		return status, fmt.Errorf("asking %s/%s for its status: %w", s.pod.Name, s.endpoint.Container, err)
+	}
+	if err := json.Unmarshal(text, &status); err != nil {
+		return status, fmt.Errorf("parsing the status of %s/%s: %w", s.pod.Name, s.endpoint.Container, err)
+	}
+	return status, nil
+}
+
+// serviceSelector selects what belongs to a service, or to any where name is
+// empty.
+func serviceSelector(name string) string {
+	if name == "" {
+		return api.LabelService
+	}
+	return api.LabelService + "=" + name
+}
+
+// servicePods returns the living pods of a service, or of all services where
+// name is empty.
+func (c *Client) servicePods(ctx context.Context, devspace, name string) ([]corev1.Pod, error) {
+	pods, err := c.Kube.CoreV1().Pods(devspace).List(ctx, metav1.ListOptions{LabelSelector: serviceSelector(name)})
+	if err != nil {
+		return nil, fmt.Errorf("listing pods: %w", err)
+	}
+	return living(pods.Items), nil
+}
+
+// noServiceError says that a service is not deployed.
+func noServiceError(devspace, name string) error {
+	return fmt.Errorf("no service %s in devspace %s: deploy it with kubectl fmc deploy %s, or see kubectl fmc status", name, devspace, name)
+}
+
+// short is a commit as people read it.
+func short(commit string) string {
+	if len(commit) > 7 {
+		return commit[:7]
+	}
+	return commit
+}

@@ -1,0 +1,236 @@
+package devspace
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/manifests"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// jaegerEndpoint is the HTTP collector of the Jaeger that an install brings.
+const jaegerEndpoint = "http://" + manifests.JaegerName + "." + api.SystemNamespace + ":14268/api/traces"
+
+// InstallConfig says what to install.
+type InstallConfig struct {
+	Version, Registry, Tag, PullPolicy string
+	// JaegerImage is the trace store's image. It is left out where
+	// TracingEndpoint names another place for spans.
+	JaegerImage, TracingEndpoint string
+}
+
+// webhookNames are those under which the API server calls the webhook.
+func webhookNames() []string {
+	service := manifests.WebhookServiceName + "." + api.SystemNamespace
+	return []string{service + ".svc", service + ".svc.cluster.local", service}
+}
+
+// SystemObjects returns what an install applies, with a new certificate.
+func SystemObjects(cfg InstallConfig) ([]*unstructured.Unstructured, error) {
+	cert, err := makeCertificate(webhookNames(), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return systemObjects(cfg, cert)
+}
+
+func systemObjects(cfg InstallConfig, cert certificate) ([]*unstructured.Unstructured, error) {
+	settings := manifests.SystemSettings{
+		Version: cfg.Version, Registry: cfg.Registry, Tag: cfg.Tag, PullPolicy: cfg.PullPolicy,
+		JaegerImage: cfg.JaegerImage, TracingEndpoint: jaegerEndpoint,
+		CA: cert.CA, Certificate: cert.Certificate, Key: cert.Key, CertificateHash: cert.hash(),
+	}
+	if cfg.TracingEndpoint != "" {
+		settings.JaegerImage, settings.TracingEndpoint = "", cfg.TracingEndpoint
+	}
+	return manifests.System(settings)
+}
+
+// Install installs Formicarium, or brings an installation to cfg. It returns
+// when the webhook has been seen to work.
+func (c *Client) Install(ctx context.Context, cfg InstallConfig, out io.Writer) error {
+	started := time.Now()
+	cert, err := c.certificate(ctx, out)
+	if err != nil {
+		return err
+	}
+	objects, err := systemObjects(cfg, cert)
+	if err != nil {
+		return err
+	}
+	// The configuration is applied when its webhook is ready, so that pods that
+	// ask for it are never held up by an install.
+	last := len(objects) - 1
+	var deployments []string
+	for _, object := range objects[:last] {
+		if err := c.apply(ctx, object); err != nil {
+			return explainForbidden(err, "installing needs the rights of a cluster administrator")
+		}
+		fmt.Fprintf(out, "applied %s\n", objectName(object))
+		if object.GetKind() == "Deployment" {
+			deployments = append(deployments, object.GetName())
+		}
+	}
+	if cfg.TracingEndpoint != "" {
+		if err := c.removeJaeger(ctx, out); err != nil {
+			return err
+		}
+	}
+	for _, name := range deployments {
+		if err := c.waitDeployment(ctx, api.SystemNamespace, name, out); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%s is ready\n", name)
+	}
+	if err := c.apply(ctx, objects[last]); err != nil {
+		return explainForbidden(err, "installing needs the rights of a cluster administrator")
+	}
+	fmt.Fprintf(out, "applied %s\n", objectName(objects[last]))
+	if err := c.proveWebhook(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "the webhook answers: installed in %s\n", seconds(time.Since(started)))
+	return nil
+}
+
+// certificate returns the installed certificate where it can go on, else a new
+// one.
+func (c *Client) certificate(ctx context.Context, out io.Writer) (certificate, error) {
+	now := time.Now()
+	secret, err := c.Kube.CoreV1().Secrets(api.SystemNamespace).Get(ctx, manifests.CertificateName, metav1.GetOptions{})
+	switch {
+	case err == nil:
+		cert := certificate{CA: secret.Data["ca.crt"], Certificate: secret.Data["tls.crt"], Key: secret.Data["tls.key"]}
+		err := cert.usable(webhookNames(), now)
+		if err == nil {
+			return cert, nil
+		}
+		fmt.Fprintf(out, "renewing the webhook's certificate: %v\n", err)
+	case !apierrors.IsNotFound(err):
+		return certificate{}, explainForbidden(fmt.Errorf("reading the webhook's certificate: %w", err), "installing needs the rights of a cluster administrator")
+	}
+	return makeCertificate(webhookNames(), now)
+}
+
+// removeJaeger removes a Jaeger that an earlier install brought.
+func (c *Client) removeJaeger(ctx context.Context, out io.Writer) error {
+	for _, name := range []string{"Deployment", "Service"} {
+		err := c.Dynamic.Resource(kinds[name].resource).Namespace(api.SystemNamespace).Delete(ctx, manifests.JaegerName, metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("removing Jaeger: %w", err)
+		}
+		if err == nil {
+			fmt.Fprintf(out, "removed %s\n", name+"/"+manifests.JaegerName)
+		}
+	}
+	return nil
+}
+
+// proofTime bounds how long the API server may take to learn of the webhook
+// and of its Service's endpoints; it takes a second or two.
+const proofTime = 30 * time.Second
+
+// proveWebhook creates a pod that asks for injection, but only for show (a
+// server-side dry run), and looks whether the webhook put its mark on it.
+func (c *Client) proveWebhook(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, proofTime)
+	defer cancel()
+	var last error
+	for {
+		created, err := c.Kube.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, proofPod(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		switch {
+		case err == nil && created.Annotations[api.AnnotationStatus] != "":
+			var status api.InjectionStatus
+			if err := json.Unmarshal([]byte(created.Annotations[api.AnnotationStatus]), &status); err != nil {
+				return fmt.Errorf("reading what the webhook wrote on a pod: %w", err)
+			}
+			return nil
+		case err == nil:
+			last = errors.New("it did not mark the pod")
+		case ctx.Err() == nil:
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("trying the webhook with a pod for show: %w", errors.Join(last, ctx.Err()))
+		case <-time.After(c.Poll):
+		}
+	}
+}
+
+// proofPod passes every pod security level and most quotas.
+func proofPod() *corev1.Pod {
+	no, yes := false, true
+	user := int64(65532)
+	resources := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1m"), corev1.ResourceMemory: resource.MustParse("1Mi")}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			GenerateName: "fmc-proof-",
+			Annotations:  map[string]string{api.AnnotationInject: api.InjectNetra},
+		},
+		Spec: corev1.PodSpec{
+			AutomountServiceAccountToken: &no,
+			SecurityContext: &corev1.PodSecurityContext{
+				RunAsNonRoot: &yes, RunAsUser: &user,
+				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+			Containers: []corev1.Container{{
+				Name: "proof", Image: "proof", Command: []string{"/proof"},
+				Resources: corev1.ResourceRequirements{Requests: resources, Limits: resources},
+				SecurityContext: &corev1.SecurityContext{
+					AllowPrivilegeEscalation: &no,
+					Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				},
+			}},
+		},
+	}
+}
+
+// Installation is what an installation says of itself.
+type Installation struct {
+	Version, Registry, Tag, PullPolicy, TracingEndpoint string
+}
+
+// ErrNotInstalled says so.
+var ErrNotInstalled = errors.New("Formicarium is not installed in this cluster: run kubectl fmc install")
+
+// Installation reads what an installation says of itself.
+func (c *Client) Installation(ctx context.Context) (Installation, error) {
+	m, err := c.Kube.CoreV1().ConfigMaps(api.SystemNamespace).Get(ctx, manifests.InstallationName, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+		// An installation lets everybody read it; who may not has none.
+		return Installation{}, ErrNotInstalled
+	case err != nil:
+		return Installation{}, fmt.Errorf("reading the installation: %w", err)
+	}
+	return Installation{
+		Version: m.Data["version"], Registry: m.Data["registry"], Tag: m.Data["tag"],
+		PullPolicy: m.Data["pullPolicy"], TracingEndpoint: m.Data["tracingEndpoint"],
+	}, nil
+}
+
+// explainForbidden adds the way out to an error about missing rights.
+func explainForbidden(err error, way string) error {
+	if err != nil && apierrors.IsForbidden(err) {
+		return fmt.Errorf("%w: %s", err, way)
+	}
+	return err
+}
+
+// seconds prints a duration for people.
+func seconds(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}

@@ -1,0 +1,133 @@
+package manifests
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/testutil"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+func systemSettings() SystemSettings {
+	return SystemSettings{
+		Version: "v1.2.3", Registry: "registry.example/formicarium", Tag: "v1.2.3", PullPolicy: "IfNotPresent",
+		JaegerImage: "jaegertracing/jaeger:2.13.0", TracingEndpoint: "http://jaeger.fmc-system:14268/api/traces",
+		CA: []byte("ca"), Certificate: []byte("certificate"), Key: []byte("key"), CertificateHash: "0123",
+	}
+}
+
+func devspaceSettings() DevspaceSettings {
+	return DevspaceSettings{
+		Name: "mine", Owner: "ann", HubImage: "registry.example/formicarium/tanajura:v1.2.3", PullPolicy: "IfNotPresent",
+		HubStorage: "2Gi", HubMemory: "512Mi", CPU: "8", Memory: "16Gi", Pods: 50,
+	}
+}
+
+// text prints objects as the cluster's tools would.
+func text(t *testing.T, objects []*unstructured.Unstructured) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	for _, object := range objects {
+		y, err := yaml.Marshal(object.Object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.WriteString("---\n")
+		out.Write(y)
+	}
+	return out.Bytes()
+}
+
+func TestSystem(t *testing.T) {
+	objects, err := System(systemSettings())
+	if err != nil {
+		t.Fatal(err)
+	}
+	testutil.Golden(t, "testdata/system.golden.yaml", text(t, objects))
+	if last := objects[len(objects)-1]; last.GetKind() != "MutatingWebhookConfiguration" {
+		t.Errorf("the last object is a %s: the API server must not be told of the webhook before it exists", last.GetKind())
+	}
+	checkLabels(t, objects)
+}
+
+func TestSystemWithoutJaeger(t *testing.T) {
+	settings := systemSettings()
+	settings.JaegerImage = ""
+	objects, err := System(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, object := range objects {
+		if object.GetName() == JaegerName {
+			t.Errorf("%s %s is rendered", object.GetKind(), object.GetName())
+		}
+	}
+}
+
+func TestDevspace(t *testing.T) {
+	objects, err := Devspace(devspaceSettings())
+	if err != nil {
+		t.Fatal(err)
+	}
+	testutil.Golden(t, "testdata/devspace.golden.yaml", text(t, objects))
+	checkLabels(t, objects)
+	for _, object := range objects {
+		if object.GetLabels()[api.LabelDevspace] != "mine" {
+			t.Errorf("%s %s lacks the devspace's label", object.GetKind(), object.GetName())
+		}
+	}
+}
+
+func checkLabels(t *testing.T, objects []*unstructured.Unstructured) {
+	t.Helper()
+	for _, object := range objects {
+		if object.GetLabels()[api.LabelManagedBy] != api.FieldManager {
+			t.Errorf("%s %s lacks the label by which it is found again", object.GetKind(), object.GetName())
+		}
+	}
+}
+
+// A value cannot leave its place, whatever it holds.
+func TestValuesAreQuoted(t *testing.T) {
+	settings := devspaceSettings()
+	settings.Owner = "ann\"\n---\nkind: Secret # {{"
+	objects, err := Devspace(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := objects[0].GetAnnotations()["formicarium.io/owner"]; got != settings.Owner {
+		t.Errorf("owner = %q, want %q", got, settings.Owner)
+	}
+	for _, object := range objects {
+		if object.GetKind() == "Secret" {
+			t.Error("a value became an object")
+		}
+	}
+}
+
+// Every value in the templates passes through json or is one of the words.
+func TestTemplatesQuoteEverything(t *testing.T) {
+	for _, folder := range []string{"system", "devspace"} {
+		entries, err := files.ReadDir(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			body, err := files.ReadFile(folder + "/" + entry.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, part := range strings.Split(string(body), "{{")[1:] {
+				action := strings.TrimSpace(strings.SplitN(part, "}}", 2)[0])
+				ok := strings.HasPrefix(action, "json ") || strings.HasPrefix(action, "word ") ||
+					strings.HasSuffix(action, "| json") || strings.HasPrefix(action, "if ") || action == "end"
+				if !ok {
+					t.Errorf("%s: {{ %s }} is not quoted", entry.Name(), action)
+				}
+			}
+		}
+	}
+}
