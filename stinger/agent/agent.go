@@ -1,0 +1,364 @@
+// Package agent joins a puller and a process: it decides when to build, when
+// to restart, and in which order.
+//
+//	a := agent.New(agent.Options{Puller: p, Group: g, Scripts: scripts})
+//	go a.Run(ctx)                     // first code, first start
+//	result := a.Pull(ctx, api.PullRequest{Commit: commit})
+//
+// One operation runs at a time. Of pulls that wait only the newest is kept:
+// the request that it replaces is answered with its result.
+//
+// After a pull that changed something the build script runs, if there is one.
+// If it fails, the process that runs goes on. Else the process is restarted
+// (stopped, cleanup script, started) where the request or START_AFTER_PULL
+// says so. One that does not run is started in any case, whether it is the
+// first time or it keeps crashing, unless it was stopped by request.
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/version"
+	"github.com/formicarium/formicarium/stinger/pull"
+	"github.com/formicarium/formicarium/stinger/supervise"
+)
+
+const (
+	// buildLimit is far beyond any build that a developer waits for: it ends
+	// one that hangs.
+	buildLimit = 15 * time.Minute
+	// cleanupLimit is so short because nothing runs meanwhile.
+	cleanupLimit = time.Minute
+)
+
+// Options are an Agent's parts and settings.
+type Options struct {
+	Puller         *pull.Puller
+	Group          *supervise.Group // its command is Scripts.Start
+	Scripts        supervise.Scripts
+	StartAfterPull bool
+	// State is a directory for the agent's own record.
+	State          string
+	Stdout, Stderr io.Writer // of builds and cleanups
+	Log            *slog.Logger
+	// RetryFirst and RetryMax bound the wait between two attempts to get the
+	// first code; zero is 100 ms and 5 s.
+	RetryFirst, RetryMax time.Duration
+}
+
+// Agent runs one service. Its methods may be called at the same time.
+type Agent struct {
+	opts Options
+
+	turn chan struct{} // holds one value while an operation runs
+
+	mu       sync.Mutex // guards what follows
+	queued   *pullCall  // waits for its turn and may still be replaced
+	building bool
+	byHand   bool // stopped by request: only a request starts it
+	pulled   bool // at least once in this process
+	pulledAt time.Time
+	lastErr  string
+}
+
+// New returns an Agent at rest.
+func New(opts Options) *Agent {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.RetryFirst == 0 {
+		opts.RetryFirst = 100 * time.Millisecond
+	}
+	if opts.RetryMax == 0 {
+		opts.RetryMax = 5 * time.Second
+	}
+	return &Agent{opts: opts, turn: make(chan struct{}, 1)}
+}
+
+// Run starts what an earlier process of the container left, gets the newest
+// code from the hub, however long that takes, and starts it. When ctx ends it
+// stops the process group with the signal that stop returns then, and returns.
+func (a *Agent) Run(ctx context.Context, stop func() syscall.Signal) error {
+	a.boot(ctx)
+	<-ctx.Done()
+	// Operations under way see that ctx has ended; the group has to stop even
+	// while they do not, since the container's own grace is running.
+	err := a.opts.Group.Stop(stop())
+	a.turn <- struct{}{} // for ever: nothing starts any more
+	// What an operation may have started in between.
+	if lateErr := a.opts.Group.Stop(syscall.SIGKILL); lateErr != nil {
+		return lateErr
+	}
+	return err
+}
+
+// boot returns when the service has its first code, or ctx has ended.
+func (a *Agent) boot(ctx context.Context) {
+	if a.take(ctx) != nil {
+		return
+	}
+	a.resume(ctx)
+	a.release()
+	said := ""
+	for wait := a.opts.RetryFirst; ; wait = min(2*wait, a.opts.RetryMax) {
+		result := a.pullAtStart(ctx)
+		if result == nil || ctx.Err() != nil {
+			return
+		}
+		if result.Error != said { // once for each reason, not for each try
+			said = result.Error
+			a.opts.Log.Info("waiting for the first code", "reason", said)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// pullAtStart pulls the tip, unless somebody has meanwhile; nil means that the
+// code is here.
+func (a *Agent) pullAtStart(ctx context.Context) *api.PullResult {
+	a.mu.Lock()
+	pulled := a.pulled
+	a.mu.Unlock()
+	if pulled {
+		return nil
+	}
+	result := a.enqueue(ctx, api.PullRequest{})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.pulled {
+		return nil
+	}
+	return &result
+}
+
+// resume starts what is here already, so that a restarted container serves
+// again without the hub.
+func (a *Agent) resume(ctx context.Context) {
+	result, err := a.opts.Puller.Verify()
+	if err != nil {
+		a.fail(fmt.Errorf("going on with the code that is here: %w", err))
+		return
+	}
+	if result.Commit == "" {
+		return
+	}
+	if result.Changed > 0 { // what was built from it is not here either
+		a.forgetBuilt()
+	}
+	a.opts.Log.Info("going on", "commit", result.Commit[:7], "mended", result.Changed)
+	if _, err := a.build(ctx, result.Tree); err != nil {
+		a.fail(err)
+		return
+	}
+	if _, err := a.start(ctx); err != nil {
+		a.fail(err)
+	}
+}
+
+// take waits for the turn, release gives it back.
+func (a *Agent) take(ctx context.Context) error {
+	select {
+	case a.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for another operation: %w", context.Cause(ctx))
+	}
+}
+
+func (a *Agent) release() { <-a.turn }
+
+// Reset stops the process, runs cleanup and starts it.
+func (a *Agent) Reset(ctx context.Context) error {
+	return a.do(ctx, func() error {
+		_, err := a.restart(ctx)
+		return err
+	})
+}
+
+// Start starts the process if it does not run.
+func (a *Agent) Start(ctx context.Context) error {
+	return a.do(ctx, func() error {
+		if !a.hasCode() {
+			return fmt.Errorf("starting: there is no code yet")
+		}
+		a.setByHand(false)
+		_, err := a.start(ctx)
+		return err
+	})
+}
+
+// Stop stops the process until it is started by request.
+func (a *Agent) Stop(ctx context.Context) error {
+	return a.do(ctx, func() error {
+		a.setByHand(true)
+		return a.opts.Group.Stop(syscall.SIGTERM)
+	})
+}
+
+func (a *Agent) do(ctx context.Context, operation func() error) error {
+	if err := a.take(ctx); err != nil {
+		return err
+	}
+	defer a.release()
+	err := operation()
+	if err != nil {
+		a.fail(err)
+	} else {
+		a.mu.Lock()
+		a.lastErr = ""
+		a.mu.Unlock()
+	}
+	return err
+}
+
+// restart has the turn.
+func (a *Agent) restart(ctx context.Context) (pid int, err error) {
+	if !a.hasCode() {
+		return 0, fmt.Errorf("starting: there is no code yet")
+	}
+	a.setByHand(false)
+	if err := a.opts.Group.Stop(syscall.SIGTERM); err != nil {
+		return 0, err
+	}
+	if err := a.cleanup(ctx); err != nil {
+		// What it would have cleaned may hinder the start, or not.
+		a.opts.Log.Warn("cleanup failed", "error", err)
+	}
+	return a.start(ctx)
+}
+
+// start starts the process, unless Stinger is about to end.
+func (a *Agent) start(ctx context.Context) (pid int, err error) {
+	if ctx.Err() != nil {
+		return 0, fmt.Errorf("starting: %w", context.Cause(ctx))
+	}
+	return a.opts.Group.Start()
+}
+
+func (a *Agent) cleanup(ctx context.Context) error {
+	argv, err := a.opts.Scripts.Find(supervise.ScriptCleanup)
+	if err != nil || argv == nil {
+		return err
+	}
+	_, err = a.task(argv, cleanupLimit).Run(ctx)
+	return err
+}
+
+// build builds the tree, unless that is done, and returns the last lines of
+// what failed.
+func (a *Agent) build(ctx context.Context, tree string) (output string, err error) {
+	argv, err := a.opts.Scripts.Find(supervise.ScriptBuild)
+	if err != nil || argv == nil || a.isBuilt(tree) {
+		return "", err
+	}
+	a.forgetBuilt() // from here on the outputs are of neither tree
+	a.setBuilding(true)
+	defer a.setBuilding(false)
+	if output, err = a.task(argv, buildLimit).Run(ctx); err != nil {
+		return output, fmt.Errorf("building: %w", err)
+	}
+	return "", a.setBuilt(tree)
+}
+
+func (a *Agent) task(argv []string, limit time.Duration) supervise.Task {
+	return supervise.Task{Argv: argv, Dir: a.opts.Scripts.App, Stdout: a.opts.Stdout, Stderr: a.opts.Stderr, Limit: limit}
+}
+
+// The record of what was built is a file with the tree's id, so that a
+// restarted container does not build what it has.
+func (a *Agent) builtPath() string { return filepath.Join(a.opts.State, "built") }
+
+func (a *Agent) isBuilt(tree string) bool {
+	data, err := os.ReadFile(a.builtPath())
+	return err == nil && strings.TrimSpace(string(data)) == tree
+}
+
+func (a *Agent) setBuilt(tree string) error {
+	if err := os.WriteFile(a.builtPath(), []byte(tree+"\n"), 0o600); err != nil {
+		return fmt.Errorf("recording the build: %w", err)
+	}
+	return nil
+}
+
+func (a *Agent) forgetBuilt() { _ = os.Remove(a.builtPath()) }
+
+func (a *Agent) hasCode() bool { return a.opts.Puller.Applied().Commit != "" }
+
+func (a *Agent) setByHand(v bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.byHand = v
+}
+
+func (a *Agent) setBuilding(v bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.building = v
+}
+
+// fail records and logs an operation's error.
+func (a *Agent) fail(err error) {
+	a.mu.Lock()
+	a.lastErr = err.Error()
+	a.mu.Unlock()
+	a.opts.Log.Error(err.Error())
+}
+
+// Status says how the service is.
+func (a *Agent) Status() api.StingerStatus {
+	group := a.opts.Group.Status()
+	applied := a.opts.Puller.Applied()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := api.StingerStatus{
+		Version: version.String(), Commit: applied.Commit, Tree: applied.Tree,
+		State: group.State, PID: group.PID,
+		Restarts: max(0, group.Starts-1), Crashes: group.Crashes,
+		LastExit: group.LastExit, LastError: a.lastErr,
+	}
+	if s.LastError == "" {
+		s.LastError = group.LastError
+	}
+	if group.PID != 0 {
+		s.StartedAt = &group.StartedAt
+	}
+	if !a.pulledAt.IsZero() {
+		at := a.pulledAt
+		s.PulledAt = &at
+	}
+	switch {
+	case a.building:
+		s.State = api.StateBuilding
+	case group.State == api.StateStopped && !a.byHand && group.Starts == 0:
+		s.State = api.StateWaiting
+	}
+	return s
+}
+
+// Ready returns why the service does not serve; nil where it does.
+func (a *Agent) Ready() error {
+	s := a.Status()
+	switch {
+	case s.PID != 0 && s.Commit != "":
+		return nil
+	case s.LastError != "":
+		return fmt.Errorf("%s: %s", s.State, s.LastError)
+	case s.LastExit != "":
+		return fmt.Errorf("%s: the process ended with %s", s.State, s.LastExit)
+	}
+	return fmt.Errorf("%s", s.State)
+}

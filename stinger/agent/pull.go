@@ -1,0 +1,132 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/stinger/pull"
+)
+
+// pullCall is one pull and the requests that it answers.
+type pullCall struct {
+	request api.PullRequest // the newest
+	done    chan struct{}
+	result  api.PullResult
+}
+
+// Pull pulls, builds and restarts as the request and the settings say. It
+// always has a result: what went wrong is in it. The operation goes on when
+// only the asker has gone; ctx is what ends it.
+func (a *Agent) Pull(ctx context.Context, request api.PullRequest) api.PullResult {
+	result := a.enqueue(ctx, request)
+	if result.Error != "" && !result.Superseded {
+		a.opts.Log.Error("pull failed", "commit", short(request.Commit), "error", result.Error)
+	}
+	return result
+}
+
+func (a *Agent) enqueue(ctx context.Context, request api.PullRequest) api.PullResult {
+	a.mu.Lock()
+	call := a.queued
+	if call == nil {
+		call = &pullCall{request: request, done: make(chan struct{})}
+		a.queued = call
+		go a.serve(ctx, call)
+	} else {
+		if request.Restart == nil {
+			request.Restart = call.request.Restart // a wish that nobody took back
+		}
+		call.request = request
+	}
+	a.mu.Unlock()
+	<-call.done
+	result := call.result
+	// The second: the hub had a newer one only.
+	result.Superseded = request.Commit != call.request.Commit ||
+		request.Commit != "" && result.Error == "" && result.Commit != request.Commit
+	return result
+}
+
+// serve carries out a call when its turn has come.
+func (a *Agent) serve(ctx context.Context, call *pullCall) {
+	defer close(call.done)
+	err := a.take(ctx)
+	a.mu.Lock()
+	a.queued = nil // from here on it cannot be replaced
+	a.mu.Unlock()
+	if err != nil {
+		call.result = api.PullResult{Error: err.Error()}
+		return
+	}
+	defer a.release()
+	call.result = a.pull(ctx, call.request)
+	if call.result.Error != "" {
+		a.mu.Lock()
+		a.lastErr = call.result.Error
+		a.mu.Unlock()
+	}
+}
+
+// pull has the turn.
+func (a *Agent) pull(ctx context.Context, request api.PullRequest) (result api.PullResult) {
+	before := a.opts.Puller.Applied().Commit
+	pulled, err := a.opts.Puller.Pull(ctx, request.Commit)
+	result = api.PullResult{
+		Commit: pulled.Commit, Tree: pulled.Tree, Changed: pulled.Changed,
+		Timings: api.Timings{Fetch: millis(pulled.Fetch), Apply: millis(pulled.Apply)},
+	}
+	if err == nil {
+		err = a.reload(ctx, request, pulled, pulled.Commit != before, &result)
+	}
+	result.PID = a.opts.Group.Status().PID
+	if err != nil {
+		result.Error = err.Error()
+		return result
+	}
+	a.mu.Lock()
+	a.lastErr = ""
+	a.mu.Unlock()
+	a.opts.Log.Info("pulled", "commit", short(result.Commit), "changed", result.Changed, "restarted", result.Restarted,
+		"fetch", pulled.Fetch, "apply", pulled.Apply)
+	return result
+}
+
+// reload does what follows a pull that went well.
+func (a *Agent) reload(ctx context.Context, request api.PullRequest, pulled pull.Result, isNew bool, result *api.PullResult) error {
+	a.mu.Lock()
+	a.pulled, a.pulledAt = true, time.Now()
+	byHand := a.byHand
+	a.mu.Unlock()
+	start := time.Now()
+	output, err := a.build(ctx, pulled.Tree)
+	if spent := time.Since(start); spent > time.Millisecond { // else nothing was built
+		result.Timings.Build = millis(spent)
+	}
+	if err != nil {
+		result.Output = output
+		return err
+	}
+	group := a.opts.Group.Status()
+	asked := request.Restart != nil && *request.Restart
+	refused := request.Restart != nil && !*request.Restart
+	start = time.Now()
+	switch {
+	case asked && group.Starts > 0, a.opts.StartAfterPull && pulled.Changed > 0 && !refused && group.PID != 0:
+		_, err = a.restart(ctx)
+		result.Restarted = err == nil
+	case group.PID == 0 && (group.Starts == 0 || isNew) && !byHand, asked:
+		a.setByHand(false)
+		_, err = a.start(ctx)
+		result.Restarted = err == nil
+	default:
+		return nil
+	}
+	result.Timings.Restart = millis(time.Since(start))
+	return err
+}
+
+// millis returns the duration in milliseconds, to the microsecond.
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func short(commit string) string { return commit[:min(7, len(commit))] }

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/env"
+)
+
+const (
+	// envBind is read by Stinger alone.
+	envBind = "STINGER_BIND"
+	// podState is the state directory that injected containers have.
+	podState = "/fmc/state"
+	// defaultGrace leaves a third of a pod's default grace period (30 s) to
+	// the process, and the rest to what comes before and after.
+	defaultGrace = 10 * time.Second
+)
+
+// config is everything that the environment says; see the package comment.
+type config struct {
+	app, scripts, state string
+	gitURL              string
+	startAfterPull      bool
+	port                int
+	bind                string
+	grace               time.Duration
+}
+
+// configFromEnv reads and checks the settings; the error has every fault.
+// writable reports whether a directory is there and can be written to.
+func configFromEnv(getenv func(string) string, writable func(dir string) bool) (config, error) {
+	r := env.NewReader(getenv)
+	bind := "127.0.0.1"
+	if getenv("KUBERNETES_SERVICE_HOST") != "" { // the kubelet sets it in every pod
+		bind = "" // all addresses of whatever families there are
+	}
+	c := config{
+		app:            r.String(api.EnvAppPath, "/app"),
+		scripts:        r.String(api.EnvStingerScripts, "/scripts"),
+		gitURL:         r.String(api.EnvGitURL, ""),
+		startAfterPull: r.Bool(api.EnvStartAfterPull, false),
+		port:           r.Int(api.EnvStingerPort, api.StingerPort, 0, 65535),
+		bind:           r.String(envBind, bind),
+		grace:          r.Duration(api.EnvStingerGrace, defaultGrace),
+	}
+	state := filepath.Join(filepath.Dir(filepath.Clean(c.app)), "."+filepath.Base(c.app)+".stinger")
+	if writable(podState) {
+		state = podState
+	}
+	c.state = r.String(api.EnvStingerState, state)
+	c.validate(r)
+	c.app, c.scripts, c.state = filepath.Clean(c.app), filepath.Clean(c.scripts), filepath.Clean(c.state)
+	return c, r.Err()
+}
+
+func (c config) validate(r *env.Reader) {
+	for name, dir := range map[string]string{api.EnvAppPath: c.app, api.EnvStingerScripts: c.scripts, api.EnvStingerState: c.state} {
+		if !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
+			r.Fault(name, dir, "an absolute path other than /")
+		}
+	}
+	if within(c.state, c.app) || within(c.app, c.state) {
+		r.Fault(api.EnvStingerState, c.state, "a directory outside "+api.EnvAppPath+", and not one that holds it")
+	}
+	u, err := url.Parse(c.gitURL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		shown := c.gitURL
+		if err == nil {
+			shown = u.Redacted()
+		}
+		r.Fault(api.EnvGitURL, shown, "the repository's address, such as http://tanajura:24090/orders.git")
+	}
+}
+
+// within reports whether path is dir or below it.
+func within(path, dir string) bool {
+	return strings.HasPrefix(filepath.Clean(path)+"/", filepath.Clean(dir)+"/")
+}
+
+// isWritable reports whether a file can be made in the directory.
+func isWritable(dir string) bool {
+	f, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return false
+	}
+	f.Close()
+	os.Remove(f.Name())
+	return true
+}

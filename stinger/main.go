@@ -1,0 +1,79 @@
+// Stinger runs a service in a dev container and keeps its code equal to a
+// branch on a git hub.
+//
+//	stinger run [-- command args…]   pull, build, start, and listen for more
+//	stinger install DIR              copy this program to DIR/stinger
+//	stinger version
+//
+// As process 1 it reaps what the service leaves behind; the service has a
+// process group of its own, which is stopped whole. The service is started by
+// STINGER_SCRIPTS/start, else APP_PATH/.fmc/start, else the command, in
+// APP_PATH; scripts named build and cleanup are found in the same way, and each
+// name may end in .sh. It runs outside Kubernetes as well:
+//
+//	GIT_URL=http://127.0.0.1:3002/x.git APP_PATH=/tmp/app stinger run -- ./server
+//
+// The environment of "run":
+//
+//	APP_PATH          the service's directory (/app); made if it is not there
+//	GIT_URL           the repository, http or https; required
+//	STINGER_SCRIPTS   where the scripts are (/scripts)
+//	START_AFTER_PULL  true or false (false): restart when a pull changed
+//	                  something and its request does not say whether to
+//	STINGER_PORT      where the API listens (24000; 0 for any, which is logged)
+//	STINGER_BIND      on which address (all in a pod, else 127.0.0.1)
+//	STINGER_GRACE     how long a process group has from the signal to the kill
+//	                  (10s)
+//	STINGER_STATE     a directory for the object store and records, outside
+//	                  APP_PATH and for one Stinger only (/fmc/state where that
+//	                  can be written to, else .NAME.stinger beside APP_PATH)
+//
+// Signals: SIGTERM, SIGINT and SIGQUIT, each of which some image names as its
+// stop signal, are sent on to the whole group, and Stinger ends with 0 when the
+// group is gone; a second one kills the group. SIGHUP, SIGUSR1, SIGUSR2 and
+// SIGWINCH are sent on to the service's first process.
+//
+// A service that ends by itself is started again after a while, whatever its
+// exit code; see package supervise.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/formicarium/formicarium/internal/run"
+	"github.com/formicarium/formicarium/internal/version"
+)
+
+func main() {
+	// Not run.Main: it ends the process at a signal that this one passes on.
+	os.Exit(run.ExitCode("stinger", stinger(context.Background(), os.Args[1:], os.Getenv, os.Stdout, os.Stderr), os.Stderr))
+}
+
+const usage = `usage: stinger run [-- command args…]
+       stinger install DIR
+       stinger version`
+
+func stinger(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	verb := ""
+	if len(args) > 0 {
+		verb, args = args[0], args[1:]
+	}
+	switch {
+	case verb == "run" && len(args) == 0:
+		return runService(ctx, nil, getenv, stderr)
+	case verb == "run" && args[0] == "--":
+		return runService(ctx, args[1:], getenv, stderr)
+	case verb == "install" && len(args) == 1:
+		return install(args[0])
+	case verb == "version" && len(args) == 0, verb == "--version" && len(args) == 0:
+		_, err := fmt.Fprintln(stdout, "stinger", version.Long())
+		return err
+	case verb == "help", verb == "--help", verb == "-h":
+		_, err := fmt.Fprintln(stdout, usage)
+		return err
+	}
+	return &run.ExitError{Code: 2, Err: fmt.Errorf("what to do is unclear\n%s", usage)}
+}

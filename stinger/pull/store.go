@@ -1,0 +1,335 @@
+package pull
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-billy/v5/osfs"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
+	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+	"github.com/go-git/go-git/v5/storage/filesystem"
+)
+
+const (
+	// cacheSize bounds the objects kept in memory: the trees on the way to a
+	// changed file, not the files.
+	cacheSize = 4 * cache.MiByte
+	// inMemory is the size up to which a file's content is read into memory
+	// to be written; larger ones are copied through.
+	inMemory = 1 << 20
+	// thinObjects is the most objects that a fetch on top of another may bring
+	// to be kept one a file; what brings more is a new start. A file costs
+	// 0.1 ms, and what is fetched by ones is mostly one save.
+	thinObjects = 50_000
+)
+
+// emptyTree is the id of the tree without entries, which nobody needs to send.
+var emptyTree = plumbing.NewHash("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
+
+// store keeps the objects of the commit fetched last, in git's own form: one
+// pack that the first fetch brought, and a file for each object that came
+// later.
+type store struct {
+	dir     string
+	objects *filesystem.Storage
+	head    head
+}
+
+// head says what the store has in full, without its history.
+type head struct {
+	Commit string `json:"commit"`
+	// Pack is the id of the pack of the first fetch.
+	Pack string `json:"pack,omitempty"`
+	// Renewed is set while packs of earlier first fetches are still here: the
+	// working tree may have been made from them.
+	Renewed bool `json:"renewed,omitempty"`
+}
+
+// hash returns the commit's; zero for none.
+func (h head) hash() plumbing.Hash { return plumbing.NewHash(h.Commit) }
+
+// openStore opens the store in dir, which it makes where it is not there. A
+// head that cannot be read counts as none: the next fetch brings everything.
+func openStore(dir string) (*store, error) {
+	if err := os.MkdirAll(filepath.Join(dir, "objects", "pack"), 0o700); err != nil {
+		return nil, fmt.Errorf("making the object store: %w", err)
+	}
+	s := &store{dir: dir}
+	s.reopen()
+	_ = readJSON(s.headPath(), &s.head)
+	return s, nil
+}
+
+func (s *store) headPath() string { return filepath.Join(s.dir, "head.json") }
+
+func (s *store) reopen() {
+	if s.objects != nil {
+		_ = s.objects.Close()
+	}
+	s.objects = s.openObjects()
+}
+
+func (s *store) openObjects() *filesystem.Storage {
+	return filesystem.NewStorageWithOptions(osfs.New(s.dir), cache.NewObjectLRU(cacheSize),
+		filesystem.Options{KeepDescriptors: true, LargeObjectThreshold: inMemory})
+}
+
+// sweepTemporary removes what a fetch that broke off has left. None may be
+// under way.
+func (s *store) sweepTemporary() {
+	for _, pattern := range []string{"tmp_pack_*", "tmp_obj_*"} {
+		names, _ := filepath.Glob(filepath.Join(s.dir, "objects", "pack", pattern))
+		for _, name := range names {
+			_ = os.Remove(name)
+		}
+	}
+}
+
+// add takes in what a fetch of the commit brought.
+func (s *store) add(commit plumbing.Hash, a *answer) error {
+	next := s.head
+	next.Commit = commit.String()
+	if a.common {
+		if err := s.addThin(a.pack); err != nil {
+			s.sweepTemporary()
+			return fmt.Errorf("taking in commit %.7s: %w", commit, err)
+		}
+	} else {
+		pack, err := s.addPack(a.pack)
+		if err != nil {
+			s.sweepTemporary()
+			return fmt.Errorf("taking in commit %.7s: %w", commit, err)
+		}
+		next.Pack, next.Renewed = pack, true
+	}
+	if _, err := s.commitTree(commit); err != nil {
+		return err
+	}
+	return s.setHead(next)
+}
+
+func (s *store) setHead(h head) error {
+	if err := writeJSON(s.headPath(), h); err != nil {
+		return fmt.Errorf("recording what was fetched: %w", err)
+	}
+	s.head = h
+	return nil
+}
+
+// forget makes the next fetch bring everything.
+func (s *store) forget() error { return s.setHead(head{}) }
+
+// addPack writes a complete pack with its index and returns its id.
+func (s *store) addPack(r io.Reader) (id string, err error) {
+	w, err := s.objects.PackfileWriter()
+	if err != nil {
+		return "", err
+	}
+	// A pack ends with its checksum, which names it.
+	end := &lastBytes{}
+	_, err = io.Copy(w, io.TeeReader(r, end))
+	if closeErr := w.Close(); err == nil {
+		err = closeErr
+	}
+	// Not what was read while it was written: that has the whole pack's
+	// details in memory.
+	s.reopen()
+	return plumbing.Hash(end.last).String(), err
+}
+
+// addThin writes each object of a pack to a file of its own. The pack may hold
+// differences to objects that are here.
+func (s *store) addThin(r io.Reader) error {
+	pack := bufio.NewReader(r)
+	// "PACK", the version and the number of objects, 4 bytes each.
+	start, err := pack.Peek(12)
+	if err != nil {
+		return err
+	}
+	if n := binary.BigEndian.Uint32(start[8:]); n > thinObjects {
+		return fmt.Errorf("%w: the fetch brings %d objects", errStartOver, n)
+	}
+	loose := newLooseWriter(s.objects, func() storer.EncodedObjectStorer { return s.openObjects() })
+	parser, err := packfile.NewParserWithStorage(packfile.NewScanner(pack), loose)
+	if err == nil {
+		_, err = parser.Parse()
+	}
+	return errors.Join(err, loose.close())
+}
+
+// errStartOver means that the store has been emptied and the fetch is to be
+// tried again.
+var errStartOver = errors.New("the store has to be filled anew")
+
+// commitTree returns the tree of a commit that is here.
+func (s *store) commitTree(commit plumbing.Hash) (plumbing.Hash, error) {
+	data, err := s.read(plumbing.CommitObject, commit)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	return decodeCommit(data)
+}
+
+// tree returns the entries of a tree.
+func (s *store) tree(hash plumbing.Hash) ([]entry, error) {
+	if hash == emptyTree {
+		return nil, nil
+	}
+	data, err := s.read(plumbing.TreeObject, hash)
+	if err != nil {
+		return nil, err
+	}
+	return decodeTree(data)
+}
+
+func (s *store) read(t plumbing.ObjectType, hash plumbing.Hash) ([]byte, error) {
+	r, err := s.open(t, hash)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s %.7s: %w", t, hash, err)
+	}
+	return data, nil
+}
+
+// blob returns the content of a file.
+func (s *store) blob(hash plumbing.Hash) (io.ReadCloser, error) {
+	return s.open(plumbing.BlobObject, hash)
+}
+
+func (s *store) open(t plumbing.ObjectType, hash plumbing.Hash) (io.ReadCloser, error) {
+	o, err := s.objects.EncodedObject(t, hash)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s %.7s: %w", t, hash, err)
+	}
+	r, err := o.Reader()
+	if err != nil {
+		return nil, fmt.Errorf("reading %s %.7s: %w", t, hash, err)
+	}
+	return r, nil
+}
+
+// dropOld removes the packs of earlier first fetches. The working tree must be
+// the head's.
+func (s *store) dropOld() error {
+	if !s.head.Renewed {
+		return nil
+	}
+	packs, err := filepath.Glob(filepath.Join(s.dir, "objects", "pack", "pack-*"))
+	if err != nil {
+		return err
+	}
+	s.reopen() // first, so that no index of a pack stays that is no more
+	for _, path := range packs {
+		if strings.HasPrefix(filepath.Base(path), "pack-"+s.head.Pack+".") {
+			continue
+		}
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("removing old objects: %w", err)
+		}
+	}
+	next := s.head
+	next.Renewed = false
+	return s.setHead(next)
+}
+
+// collect removes the objects that came one by one, were written before the
+// given time and are not in the head's commit. It may run while another
+// goroutine fetches through another store value: what a later fetch leaves out
+// is in this commit, and what it brings is younger.
+func (s *store) collect(before time.Time) (removed int, err error) {
+	if s.head.Commit == "" {
+		return 0, nil
+	}
+	commit := s.head.hash()
+	tree, err := s.commitTree(commit)
+	if err != nil {
+		return 0, err
+	}
+	needed := map[plumbing.Hash]bool{commit: true}
+	if err := s.reach(tree, needed); err != nil {
+		return 0, err
+	}
+	loose, err := filepath.Glob(filepath.Join(s.dir, "objects", "[0-9a-f][0-9a-f]", "*"))
+	if err != nil {
+		return 0, err
+	}
+	for _, path := range loose {
+		hex := filepath.Base(filepath.Dir(path)) + filepath.Base(path)
+		info, err := os.Lstat(path)
+		if err != nil || !info.ModTime().Before(before) || needed[plumbing.NewHash(hex)] {
+			continue
+		}
+		if os.Remove(path) == nil {
+			removed++
+		}
+	}
+	return removed, nil
+}
+
+// reach adds the objects of a tree.
+func (s *store) reach(tree plumbing.Hash, needed map[plumbing.Hash]bool) error {
+	if needed[tree] {
+		return nil
+	}
+	needed[tree] = true
+	entries, err := s.tree(tree)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.kind != kindDir {
+			needed[e.hash] = true
+		} else if err := s.reach(e.hash, needed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lastBytes keeps the last 20 bytes written to it.
+type lastBytes struct{ last [20]byte }
+
+func (l *lastBytes) Write(p []byte) (int, error) {
+	if n := len(p); n < len(l.last) {
+		copy(l.last[:], l.last[n:])
+		copy(l.last[len(l.last)-n:], p)
+	} else {
+		copy(l.last[:], p[n-len(l.last):])
+	}
+	return len(p), nil
+}
+
+func readJSON(path string, v any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, v)
+}
+
+// writeJSON replaces the file at once. It is not synced to the disk: what has
+// to survive is the end of a container, not that of its node.
+func writeJSON(path string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}

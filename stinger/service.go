@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/formicarium/formicarium/internal/run"
+	"github.com/formicarium/formicarium/stinger/agent"
+	"github.com/formicarium/formicarium/stinger/pull"
+	"github.com/formicarium/formicarium/stinger/server"
+	"github.com/formicarium/formicarium/stinger/supervise"
+)
+
+// answerGrace is how long requests in flight have once the service is gone:
+// an operation that was cut short still gets its answer out.
+const answerGrace = 2 * time.Second
+
+// runService is "stinger run". The service has this process's own streams, so
+// that its output passes through nobody.
+func runService(ctx context.Context, command []string, getenv func(string) string, stderr io.Writer) error {
+	cfg, err := configFromEnv(getenv, isWritable)
+	if err != nil {
+		return fmt.Errorf("reading settings:\n%w", err)
+	}
+	log, err := run.Logger(stderr, "info")
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.bind, strconv.Itoa(cfg.port)))
+	if err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	defer listener.Close()
+	if err := supervise.Adopt(ctx); err != nil {
+		return err
+	}
+	puller, err := pull.Open(pull.Options{URL: cfg.gitURL, App: cfg.app, State: cfg.state, Log: log})
+	if err != nil {
+		return err
+	}
+	defer puller.Close()
+	scripts := supervise.Scripts{Dir: cfg.scripts, App: cfg.app, Command: command}
+	group := supervise.New(supervise.Options{
+		Command: scripts.Start, Dir: cfg.app, Grace: cfg.grace, Log: log,
+		Stdin: serviceInput(), Stdout: os.Stdout, Stderr: os.Stderr,
+	})
+	a := agent.New(agent.Options{
+		Puller: puller, Group: group, Scripts: scripts, StartAfterPull: cfg.startAfterPull, State: cfg.state,
+		Stdout: os.Stdout, Stderr: os.Stderr, Log: log,
+	})
+	log.Info("listening", "address", listener.Addr().String(), "app", cfg.app)
+	return serve(ctx, listener, a, group, log)
+}
+
+// serve runs the agent and its API until a signal ends them.
+func serve(ctx context.Context, listener net.Listener, a *agent.Agent, group *supervise.Group, log *slog.Logger) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var last atomic.Int32
+	last.Store(int32(syscall.SIGTERM))
+	stopPassing := passSignals(group, func(s syscall.Signal) {
+		last.Store(int32(s))
+		cancel(fmt.Errorf("Stinger is ending (%s)", s))
+	})
+	defer stopPassing()
+
+	// The API answers as long as the agent works.
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	var serveErr error
+	var web sync.WaitGroup
+	web.Go(func() {
+		serveErr = run.Serve(serving, listener, &http.Server{Handler: server.New(ctx, a, log)}, answerGrace)
+		cancel(serveErr) // a service that cannot be told of code is of no use
+	})
+	err := a.Run(ctx, func() syscall.Signal { return syscall.Signal(last.Load()) })
+	stopServing()
+	web.Wait()
+	if err != nil {
+		return err
+	}
+	return serveErr
+}
+
+// passSignals sends signals on: those that end Stinger to the first call of
+// end, then as a kill to the group; the others to the service.
+func passSignals(group *supervise.Group, end func(syscall.Signal)) (stop func()) {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT,
+		syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH)
+	go func() {
+		ending := false
+		for s := range signals {
+			number, _ := s.(syscall.Signal)
+			switch number {
+			case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT:
+				if ending {
+					group.Kill()
+				} else {
+					end(number)
+				}
+				ending = true
+			default:
+				group.Signal(number)
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+	}
+}
+
+// serviceInput returns what the service reads: this process's own input if
+// that is a pipe or a file. A terminal would stop a process of another group
+// that reads from it.
+func serviceInput() *os.File {
+	info, err := os.Stdin.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice != 0 {
+		return nil
+	}
+	return os.Stdin
+}
