@@ -24,6 +24,7 @@ type settings struct {
 	drainTimeout time.Duration
 	httpPorts    []uint16 // none: all
 	trace        trace.Settings
+	process      []trace.Tag // of every span
 }
 
 // readSettings reads the arguments and the environment, and reports all faults
@@ -43,6 +44,11 @@ func readSettings(args []string, getenv func(string) string, stderr io.Writer) (
 	}
 	if s.serviceName == "" && !s.showVersion {
 		r.Fault(api.EnvJaegerServiceName, "", "the service's name, here, in OTEL_SERVICE_NAME or by --service-name")
+	}
+	for _, tag := range []struct{ key, variable string }{{trace.TagNamespace, api.EnvPodNamespace}, {trace.TagPod, api.EnvPodName}} {
+		if value := r.String(tag.variable, ""); value != "" {
+			s.process = append(s.process, trace.Tag{Key: tag.key, Value: value})
+		}
 	}
 	s.inboundPort = r.Int(api.EnvNetraPort, api.NetraInboundPort, 1, 65535)
 	s.outboundPort = r.Int(api.EnvNetraOutboundPort, api.NetraOutboundPort, 1, 65535)

@@ -37,7 +37,7 @@ func TestEveryVariable(t *testing.T) {
 		"NETRA_LOGGER_LEVEL": "debug", "NETRA_DRAIN_TIMEOUT": "1m", "NETRA_HTTP_PORTS": "80, 8080", "NETRA_PROPAGATION": "b3, b3multi",
 		"NETRA_HTTP_REQUEST_ID_HEADER_NAME": "X-Id", "NETRA_HTTP_X_SOURCE_HEADER_NAME": "X-From", "NETRA_HTTP_X_SOURCE_VALUE": "orders",
 		"NETRA_TRACING_CONTEXT_EXPIRATION_MILLISECONDS": "100", "NETRA_TRACING_CONTEXT_CLEANUP_INTERVAL": "200",
-		"NETRA_HTTP_TRACING_IGNORED_PATHS": "/a,/b", "HTTP_HEADER_TAG_MAP": "X-Tenant:tenant, X-B:b", "HTTP_COOKIE_TAG_MAP": "Sid:session", "POD_NAMESPACE": "shop",
+		"NETRA_HTTP_TRACING_IGNORED_PATHS": "/a,/b", "HTTP_HEADER_TAG_MAP": "X-Tenant:tenant, X-B:b", "HTTP_COOKIE_TAG_MAP": "Sid:session", "POD_NAMESPACE": "shop", "POD_NAME": "orders-1",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -49,6 +49,7 @@ func TestEveryVariable(t *testing.T) {
 			HeaderTags: map[string]string{"x-tenant": "tenant", "x-b": "b"}, CookieTags: map[string]string{"Sid": "session"},
 			IgnoredPaths: []string{"/a", "/b"}, Expiration: 100 * time.Millisecond, CleanupInterval: 200 * time.Millisecond, Namespace: "shop",
 		},
+		process: []trace.Tag{{Key: "k8s.namespace.name", Value: "shop"}, {Key: "k8s.pod.name", Value: "orders-1"}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("settings\n%+v\nwant\n%+v", got, want)

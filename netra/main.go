@@ -47,7 +47,9 @@
 //	HTTP_HEADER_TAG_MAP           header:tag,header:tag: request headers that
 //	                              become tags of inbound spans
 //	HTTP_COOKIE_TAG_MAP           cookie:tag,cookie:tag: likewise
-//	POD_NAMESPACE                 is left out of peers' names
+//	POD_NAMESPACE                 the pod's: the tag k8s.namespace.name of its
+//	                              spans; left out of peers' names
+//	POD_NAME                      the pod's: the tag k8s.pod.name of its spans
 //	JAEGER_*                      as jaeger-client-go has them: JAEGER_ENDPOINT,
 //	                              JAEGER_AGENT_HOST, JAEGER_SAMPLER_TYPE, … Unless
 //	                              a sampler is set, every trace is sampled

@@ -47,7 +47,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		return err
 	}
 	set := metrics.New(version.String())
-	exporter, flush, err := trace.NewJaeger(s.serviceName, set, logger)
+	exporter, flush, err := trace.NewJaeger(s.serviceName, s.process, set, logger)
 	if err != nil {
 		return err
 	}

@@ -67,6 +67,8 @@ func (c *Client) Traces(ctx context.Context, cfg TraceConfig) ([]Trace, error) {
 	var found []Trace
 	for _, service := range services {
 		traces, err := c.jaeger(ctx, "/api/traces", map[string]string{
+			// Another devspace may have a service of that name.
+			"tags":    fmt.Sprintf(`{"k8s.namespace.name":%q}`, cfg.Devspace),
 			"service": service, "limit": fmt.Sprint(cfg.Limit), "lookback": "custom",
 			"start": fmt.Sprint(time.Now().Add(-traceLookback).UnixMicro()), "end": fmt.Sprint(time.Now().Add(time.Minute).UnixMicro()),
 		})

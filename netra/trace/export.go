@@ -27,6 +27,13 @@ type Tag struct {
 	Value any
 }
 
+// Tags of the process that a span comes from, named as OpenTelemetry's resource
+// attributes are.
+const (
+	TagNamespace = "k8s.namespace.name"
+	TagPod       = "k8s.pod.name"
+)
+
 // Discard is the Exporter that keeps nothing.
 type Discard struct{}
 

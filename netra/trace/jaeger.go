@@ -31,8 +31,9 @@ type JaegerExporter struct {
 // NewJaeger returns an exporter that is configured by the JAEGER_* variables of
 // the process's environment, for they are read by jaeger-client-go itself.
 // Unless they say otherwise every trace is sampled. With JAEGER_DISABLED=true
-// nothing is.
-func NewJaeger(service string, set *metrics.Set, logger *slog.Logger) (Exporter, func(context.Context) error, error) {
+// nothing is. The process tags say where the spans come from; JAEGER_TAGS may add
+// to them.
+func NewJaeger(service string, process []Tag, set *metrics.Set, logger *slog.Logger) (Exporter, func(context.Context) error, error) {
 	cfg, err := (&config.Configuration{
 		Sampler:  &config.SamplerConfig{Type: jaeger.SamplerTypeConst, Param: 1},
 		Reporter: &config.ReporterConfig{QueueSize: jaegerQueue},
@@ -56,6 +57,9 @@ func NewJaeger(service string, set *metrics.Set, logger *slog.Logger) (Exporter,
 		return nil, nil, err
 	}
 	cfg.ServiceName = service
+	for _, tag := range process {
+		cfg.Tags = append(cfg.Tags, opentracing.Tag{Key: tag.Key, Value: tag.Value})
+	}
 	tracer, closer, err := cfg.NewTracer(config.Reporter(reporter), config.Sampler(always{}), config.Logger(log), config.MaxTagValueLength(maxTag))
 	if err != nil {
 		return nil, nil, fmt.Errorf("starting the Jaeger client: %w", err)

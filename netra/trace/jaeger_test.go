@@ -45,7 +45,7 @@ func TestJaegerReceivesSpansAsTheyAre(t *testing.T) {
 	t.Setenv("JAEGER_ENDPOINT", url)
 	t.Setenv("JAEGER_TAGS", "zone=a")
 	set := metrics.New("")
-	exporter, flush, err := NewJaeger("orders", set, slog.New(slog.DiscardHandler))
+	exporter, flush, err := NewJaeger("orders", []Tag{{TagNamespace, "shop"}}, set, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestJaegerReceivesSpansAsTheyAre(t *testing.T) {
 	for _, tag := range batch.Process.Tags {
 		process += tag.Key + " "
 	}
-	if !strings.Contains(process, "zone ") {
+	if !strings.Contains(process, "zone ") || !strings.Contains(process, TagNamespace+" ") {
 		t.Errorf("JAEGER_TAGS are not among the process's tags: %s", process)
 	}
 }
@@ -87,7 +87,7 @@ func TestJaegerSampler(t *testing.T) {
 		for _, kind := range []string{"const", "probabilistic"} {
 			t.Setenv("JAEGER_SAMPLER_TYPE", kind)
 			t.Setenv("JAEGER_SAMPLER_PARAM", param)
-			exporter, flush, err := NewJaeger("orders", metrics.New(""), slog.New(slog.DiscardHandler))
+			exporter, flush, err := NewJaeger("orders", nil, metrics.New(""), slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -101,7 +101,7 @@ func TestJaegerSampler(t *testing.T) {
 
 func TestJaegerDisabled(t *testing.T) {
 	t.Setenv("JAEGER_DISABLED", "true")
-	exporter, flush, err := NewJaeger("orders", metrics.New(""), slog.New(slog.DiscardHandler))
+	exporter, flush, err := NewJaeger("orders", nil, metrics.New(""), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestJaegerDisabled(t *testing.T) {
 
 func TestJaegerFaultIsNamed(t *testing.T) {
 	t.Setenv("JAEGER_REPORTER_MAX_QUEUE_SIZE", "many")
-	if _, _, err := NewJaeger("orders", metrics.New(""), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "JAEGER_REPORTER_MAX_QUEUE_SIZE=many") {
+	if _, _, err := NewJaeger("orders", nil, metrics.New(""), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "JAEGER_REPORTER_MAX_QUEUE_SIZE=many") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -130,7 +130,7 @@ func TestBackEndThatIsDownCostsSpansOnly(t *testing.T) {
 	t.Setenv("JAEGER_REPORTER_MAX_QUEUE_SIZE", "10")
 	set := metrics.New("")
 	var log bytes.Buffer
-	exporter, flush, err := NewJaeger("orders", set, slog.New(slog.NewTextHandler(&log, nil)))
+	exporter, flush, err := NewJaeger("orders", nil, set, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestFlushEndsWithItsContext(t *testing.T) {
 	defer server.Close()
 	defer close(block)
 	t.Setenv("JAEGER_ENDPOINT", server.URL)
-	exporter, flush, err := NewJaeger("orders", metrics.New(""), slog.New(slog.DiscardHandler))
+	exporter, flush, err := NewJaeger("orders", nil, metrics.New(""), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

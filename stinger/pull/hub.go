@@ -102,10 +102,18 @@ type answer struct {
 	io.Closer
 }
 
-// fetch asks for a commit without its history: for all that it needs, or, where
-// another commit is here (have is not zero), for what that lacks.
-func (h *hub) fetch(ctx context.Context, want, have plumbing.Hash) (*answer, error) {
-	body, err := h.do(ctx, http.MethodPost, "/git-upload-pack", uploadRequest(want, have))
+// base is the commit that a fetch builds on; the zero value is none.
+type base struct {
+	commit plumbing.Hash
+	// alone says that of the commit's history nothing may be taken for
+	// granted, see uploadRequest.
+	alone bool
+}
+
+// fetch asks for a commit: for all that it needs, but no history, where there
+// is nothing to build on, else for what the base lacks.
+func (h *hub) fetch(ctx context.Context, want plumbing.Hash, base base) (*answer, error) {
+	body, err := h.do(ctx, http.MethodPost, "/git-upload-pack", uploadRequest(want, base))
 	if err != nil {
 		return nil, fmt.Errorf("fetching commit %.7s from the hub: %w", want, err)
 	}
@@ -117,30 +125,40 @@ func (h *hub) fetch(ctx context.Context, want, have plumbing.Hash) (*answer, err
 	return a, nil
 }
 
-// uploadRequest returns the request's body. Depth 1 at both ends makes the
-// hub compare the two commits' trees and nothing else, whatever lies between
-// them, if anything does. It does so for thin packs only, for which it looks
-// at the tree of what is here.
-func uploadRequest(want, have plumbing.Hash) []byte {
+// uploadRequest returns the request's body.
+//
+// On top of a base the hub is mostly not told that its history is missing
+// here. It then looks at those directories only that changed, sends what
+// lies between the two commits, too, which is little, and leaves out what it
+// knows to be in the base. What it leaves out besides, as being in the base's
+// history, is rarely needed: by a commit older than the base, or one that
+// takes up old content, from a hub with reachability bitmaps. For these there
+// is the base alone: depth 1 at both ends makes the hub compare the two trees
+// and nothing else, for which it goes through all of the base's.
+func uploadRequest(want plumbing.Hash, base base) io.Reader {
 	var b bytes.Buffer
 	e := pktline.NewEncoder(&b)
 	// Writes to a buffer do not fail.
 	_ = e.Encodef("want %s side-band-64k ofs-delta thin-pack shallow no-progress agent=stinger/%s\n",
 		want, strings.ReplaceAll(version.String(), " ", "-"))
-	if !have.IsZero() {
-		_ = e.Encodef("shallow %s\n", have)
+	nothing := base.commit.IsZero()
+	if base.alone && !nothing {
+		_ = e.Encodef("shallow %s\n", base.commit)
 	}
-	_ = e.Encodef("deepen 1\n")
+	if base.alone || nothing {
+		_ = e.Encodef("deepen 1\n")
+	}
 	_ = e.Flush()
-	if !have.IsZero() {
-		_ = e.Encodef("have %s\n", have)
+	if !nothing {
+		_ = e.Encodef("have %s\n", base.commit)
 	}
 	_ = e.Encodef("done\n")
-	return b.Bytes()
+	return &b
 }
 
-// read reads what comes before the pack: the commits that end the history, a
-// flush, and, without multi_ack and with one have, a single ACK or NAK.
+// read reads what comes before the pack: with a depth, the commits that end
+// the history, and a flush; then, without multi_ack and with one have, a
+// single ACK or NAK.
 func (a *answer) read(body io.Reader) error {
 	lines := pktline.NewScanner(body)
 	for lines.Scan() {

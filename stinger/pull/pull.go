@@ -163,34 +163,41 @@ func (p *Puller) Verify() (Result, error) {
 func (p *Puller) Pull(ctx context.Context, commit string) (Result, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	start := time.Now()
-	hash, err := p.fetch(ctx, commit)
-	if err != nil {
-		return Result{Applied: p.applied, Fetch: time.Since(start)}, err
-	}
-	fetched := time.Now()
-	changed, err := p.apply(hash)
-	if errors.Is(err, plumbing.ErrObjectNotFound) {
-		// Something was lost from the store: a disk, a hand, a hub that left
-		// out too much.
-		p.log.Warn("the object store is incomplete: fetching everything again", "error", err)
+	r, err := p.pull(ctx, commit, base{commit: p.store.head.hash()})
+	// Where the store lacks something then, the hub left out what is nowhere
+	// here, or something was lost.
+	for _, next := range []base{{commit: p.store.head.hash(), alone: true}, {}} {
+		if !errors.Is(err, plumbing.ErrObjectNotFound) {
+			break
+		}
+		p.log.Warn("objects are missing: fetching more", "error", err)
 		if err = p.store.forget(); err == nil {
-			if hash, err = p.fetch(ctx, hash.String()); err == nil {
-				changed, err = p.apply(hash)
-			}
+			var again Result
+			again, err = p.pull(ctx, commit, next)
+			again.Fetch, again.Apply = again.Fetch+r.Fetch, again.Apply+r.Apply
+			r = again
 		}
 	}
-	result := Result{Applied: p.applied, Changed: changed, Fetch: fetched.Sub(start), Apply: time.Since(fetched)}
-	if err != nil {
-		return result, err
+	if err == nil {
+		p.tidy()
 	}
-	p.tidy()
-	return result, nil
+	return r, err
+}
+
+func (p *Puller) pull(ctx context.Context, commit string, base base) (Result, error) {
+	start := time.Now()
+	hash, err := p.fetch(ctx, commit, base)
+	fetched := time.Now()
+	changed := 0
+	if err == nil {
+		changed, err = p.apply(hash)
+	}
+	return Result{Applied: p.applied, Changed: changed, Fetch: fetched.Sub(start), Apply: time.Since(fetched)}, err
 }
 
 // fetch brings the commit into the store and returns it, or what it got
 // instead of one that is no more.
-func (p *Puller) fetch(ctx context.Context, commit string) (plumbing.Hash, error) {
+func (p *Puller) fetch(ctx context.Context, commit string, from base) (plumbing.Hash, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, fetchLimit, fmt.Errorf("it took more than %s", fetchLimit))
 	defer cancel()
 	want := plumbing.NewHash(commit)
@@ -200,27 +207,25 @@ func (p *Puller) fetch(ctx context.Context, commit string) (plumbing.Hash, error
 			return want, err
 		}
 	}
-	err = p.fetchCommit(ctx, want)
+	err = p.fetchCommit(ctx, want, from)
 	if errors.Is(err, errNotOnHub) {
 		// It was there when we were told of it, so a newer one has taken its
 		// place.
 		if want, err = p.hub.tip(ctx); err == nil {
-			err = p.fetchCommit(ctx, want)
+			err = p.fetchCommit(ctx, want, from)
 		}
 	}
 	if errors.Is(err, errStartOver) {
-		if err = p.store.forget(); err == nil {
-			err = p.fetchCommit(ctx, want)
-		}
+		err = p.fetchCommit(ctx, want, base{})
 	}
 	return want, err
 }
 
-func (p *Puller) fetchCommit(ctx context.Context, want plumbing.Hash) error {
+func (p *Puller) fetchCommit(ctx context.Context, want plumbing.Hash, from base) error {
 	if p.store.head.hash() == want {
 		return nil
 	}
-	answer, err := p.hub.fetch(ctx, want, p.store.head.hash())
+	answer, err := p.hub.fetch(ctx, want, from)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,100 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// packages are Debian's that the node, the images and the project's tests use.
+var packages = []string{
+	"ca-certificates",
+	"conntrack",
+	"containernetworking-plugins",
+	"git",
+	"iproute2",
+	"iptables",
+	"kmod",
+	"mmdebstrap",
+	"mount",
+	"nftables",
+	"procps",
+	"runc",
+}
+
+// deps installs those packages that are missing, and does nothing where none
+// is.
+func (h *harness) deps(ctx context.Context, args []string) error {
+	if err := none(args); err != nil {
+		return err
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return errors.New("installing packages takes apt-get, which this machine has not: install by its own means what provides " + strings.Join(packages, ", "))
+	}
+	missing := missingPackages(ctx)
+	listed, err := exec.CommandContext(ctx, "apt-get", "indextargets", "Created-By: Packages", "Origin: Debian").Output()
+	if err != nil {
+		return fmt.Errorf("asking apt for its sources: %w", err)
+	}
+	// The images' userlands are built from those lists, too.
+	if len(missing) == 0 && len(listed) > 0 {
+		fmt.Fprintln(h.stderr, "every package is installed")
+		return nil
+	}
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("installing packages takes root; missing: %s", strings.Join(missing, " "))
+	}
+	fmt.Fprintf(h.stderr, "installing: %s\n", strings.Join(missing, " "))
+	// A mirror that fails once mostly answers the next time.
+	if err = h.install(ctx, missing); err != nil {
+		fmt.Fprintf(h.stderr, "trying once more after: %v\n", err)
+		err = h.install(ctx, missing)
+	}
+	return err
+}
+
+// missingPackages asks dpkg. A package that it has never heard of makes it
+// fail, but not silent about the others.
+func missingPackages(ctx context.Context) []string {
+	args := append([]string{"--show", "--showformat", "${Package} ${db:Status-Status}\n"}, packages...)
+	out, _ := exec.CommandContext(ctx, "dpkg-query", args...).Output()
+	return notInstalled(packages, string(out))
+}
+
+// notInstalled lists those of want that the lines "NAME STATUS" do not call
+// installed.
+func notInstalled(want []string, status string) []string {
+	have := map[string]bool{}
+	for line := range strings.Lines(status) {
+		if name, ok := strings.CutSuffix(strings.TrimSpace(line), " installed"); ok {
+			have[name] = true
+		}
+	}
+	var missing []string
+	for _, name := range want {
+		if !have[name] {
+			missing = append(missing, name)
+		}
+	}
+	return missing
+}
+
+func (h *harness) install(ctx context.Context, missing []string) error {
+	const wait = "DPkg::Lock::Timeout=300" // seconds that another run of apt may take
+	steps := [][]string{{"-o", wait, "update"}}
+	if len(missing) > 0 {
+		steps = append(steps, append([]string{"-o", wait, "install", "--yes", "--no-install-recommends"}, missing...))
+	}
+	for _, step := range steps {
+		cmd := exec.CommandContext(ctx, "apt-get", step...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("running %s: %w\n%s", cmd, err, bytes.TrimSpace(out))
+		}
+	}
+	return nil
+}

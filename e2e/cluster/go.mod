@@ -1,0 +1,15 @@
+// The harness that brings up a real Kubernetes on one Linux machine.
+module github.com/formicarium/formicarium/e2e/cluster
+
+go 1.26.0
+
+require (
+	github.com/google/go-containerregistry v0.22.1
+	golang.org/x/sync v0.24.0
+)
+
+require (
+	github.com/klauspost/compress v1.19.2 // indirect
+	github.com/opencontainers/go-digest v1.0.0 // indirect
+	github.com/opencontainers/image-spec v1.1.1 // indirect
+)
