@@ -28,38 +28,72 @@ build: ## Build every program into bin/, static and stripped
 deps: ## Install the Debian packages that the cluster and the tests need (root)
 	$(CLUSTER) deps
 
+# A cluster of the user's own needs nothing of this machine.
 .PHONY: cluster
-cluster: deps ## Bring up a real one-node Kubernetes on this machine (root)
+cluster: $(if $(FMC_E2E_KUBECONFIG),,deps) ## Bring up a real one-node Kubernetes on this machine (root)
 	$(CLUSTER) up
 
 .PHONY: cluster-down
-cluster-down: ## Stop that Kubernetes and leave nothing of it
-	$(CLUSTER) down
+cluster-down: ## Stop that Kubernetes and remove all it made but the build cache
+	$(CLUSTER) down --purge
+
+# The tag is made from the programs themselves, so that an install after an
+# edit replaces what runs.
+IMAGE_TAG = $(if $(FMC_E2E_TAG),$(FMC_E2E_TAG),dev-$(shell cat bin/kubectl-fmc bin/webhook bin/stinger bin/tanajura bin/netra bin/netra-init | sha256sum | cut -c 1-12))
 
 .PHONY: images
 images: build cluster ## Build every image without Docker and load it into the cluster
-	$(CLUSTER) images --bin $(CURDIR)/bin
+ifdef FMC_E2E_KUBECONFIG
+	@test -n '$(FMC_E2E_REGISTRY)' || { echo 'FMC_E2E_KUBECONFIG is set: set FMC_E2E_REGISTRY and FMC_E2E_TAG to where that cluster finds the images (make them with: $(CLUSTER) images --bin $(CURDIR)/bin --save DIR)' >&2; exit 1; }
+else
+	$(CLUSTER) images --bin '$(CURDIR)/bin' --tag '$(IMAGE_TAG)' webhook stinger tanajura netra netra-init
+	$(CLUSTER) images jaeger chamber-python chamber-node chamber-go
+endif
 
 .PHONY: demo
 demo: images ## The whole way: install, three services, an edit, a trace, the graph
-	go run ./e2e/demo
+	FMC_E2E_TAG='$(IMAGE_TAG)' go run ./e2e/demo
+
+# Each part's results, for the summary of `make test`.
+RESULTS := bin/results
+TESTSUM  = go run $(GOTESTSUM) --jsonfile '$(CURDIR)/$(RESULTS)/$@.json'
 
 .PHONY: unit
 unit: ## Unit, golden, fuzz-seed and network-namespace tests (root)
-	go run $(GOTESTSUM) --format pkgname-and-test-fails -- -race ./...
+	@mkdir -p $(RESULTS)
+	$(TESTSUM) --format pkgname-and-test-fails -- -race ./...
+
+.PHONY: unit-cluster
+unit-cluster: ## Unit tests of the cluster's harness (root)
+	@mkdir -p $(RESULTS)
 	go -C e2e/cluster vet ./...
-	go -C e2e/cluster run $(GOTESTSUM) --format pkgname-and-test-fails -- ./...
+	go -C e2e/cluster run $(GOTESTSUM) --jsonfile '$(CURDIR)/$(RESULTS)/$@.json' --format pkgname-and-test-fails -- ./...
 
 .PHONY: e2e
-e2e: images ## End-to-end tests on the real cluster
-	go run $(GOTESTSUM) --format standard-verbose -- -tags e2e -count 1 -timeout 20m ./e2e/...
+e2e: images ## End-to-end tests on the real cluster; they delete the demo's devspace
+	@mkdir -p $(RESULTS)
+	FMC_E2E_TAG='$(IMAGE_TAG)' $(TESTSUM) --format standard-verbose -- -tags e2e -count 1 -timeout 20m ./e2e/...
+
+.PHONY: lifecycle
+lifecycle: cluster ## Kill the cluster's daemons, bring it up again, take it down, look for leftovers (root)
+	@mkdir -p $(RESULTS)
+	go -C e2e/cluster run $(GOTESTSUM) --jsonfile '$(CURDIR)/$(RESULTS)/$@.json' --format standard-verbose -- -tags lifecycle -count 1 -timeout 10m -run TestLifecycle ./command
+
+# Every part runs, whatever became of the one before; the summary fails if any
+# part has, or did not come to an end.
+TEST_PARTS := unit unit-cluster e2e $(if $(FMC_E2E_KUBECONFIG),,lifecycle)
 
 .PHONY: test
-test: deps unit e2e ## Every test: unit, namespaces, end-to-end on the real cluster
+test: deps ## Every test: unit, namespaces, end-to-end on the real cluster, which is down afterwards
+	@rm -rf $(RESULTS)
+	@failed=; for part in $(TEST_PARTS); do $(MAKE) --no-print-directory $$part || failed="$$failed $$part"; done; \
+	  go run ./e2e/summary $(RESULTS) $(TEST_PARTS) || exit 1; \
+	  if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
 .PHONY: lint
 lint: ## Run the pinned golangci-lint
-	go run $(GOLANGCI) run ./...
+	go run $(GOLANGCI) run --build-tags e2e ./...
+	cd e2e/cluster && go run $(GOLANGCI) run --config ../../.golangci.yml --build-tags lifecycle ./...
 
 .PHONY: fmt
 fmt: ## Format the sources
@@ -69,8 +103,8 @@ FUZZTIME ?= 30s
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do \
-	  for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' $$file); do \
-	    echo "$$(dirname $$file) $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$(dirname $$file) || exit 1; \
+	  for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' "$$file"); do \
+	    echo "$$(dirname $$file) $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname "$$file")" || exit 1; \
 	  done; done
 
 .PHONY: clean

@@ -8,10 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/formicarium/formicarium/internal/api"
@@ -118,14 +120,14 @@ func testAnnotatedPods(t *testing.T, s *system) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := false
-		for _, c := range pod.Spec.InitContainers {
-			got = got || c.Name == api.ContainerNetra
-		}
-		if got != want {
+		if got := hasNetra(pod); got != want {
 			t.Errorf("pod %s has netra: %v, want %v", name, got, want)
 		}
 	}
+}
+
+func hasNetra(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == api.ContainerNetra })
 }
 
 // testJobEnds proves that a traced Job's pod ends with its own container.
@@ -134,6 +136,13 @@ func testJobEnds(t *testing.T, s *system) {
 	s.apply(t, fmt.Sprintf(`{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"once","namespace":%q},"spec":{"backoffLimit":3,"template":%s}}`,
 		devspace, podTemplate("once", api.InjectNetra, fmt.Sprintf(`["python3","-c",%s]`, quote(script)), "Never")))
 	s.kubectl(t, "wait", "-n", devspace, "--for=condition=Complete", "job/once", "--timeout=90s")
+	pods, err := s.Clients.CoreV1().Pods(devspace).List(t.Context(), metav1.ListOptions{LabelSelector: "job-name=once"})
+	if err != nil || len(pods.Items) == 0 {
+		t.Fatalf("looking for the job's pod: %v, %d pods", err, len(pods.Items))
+	}
+	if !hasNetra(&pods.Items[0]) {
+		t.Error("the job's pod has no netra")
+	}
 	s.kubectl(t, "delete", "job", "-n", devspace, "once")
 }
 

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/formicarium/formicarium/e2e/harness"
@@ -19,6 +21,7 @@ import (
 // testInstall installs twice: the second run is an update that changes nothing
 // for anybody.
 func testInstall(t *testing.T, s *system) {
+	s.checkEmpty(t)
 	s.fmc(t, s.InstallArgs()...)
 	s.fmc(t, s.InstallArgs()...)
 	webhook, err := s.Clients.AppsV1().Deployments(api.SystemNamespace).List(t.Context(), metav1.ListOptions{})
@@ -31,6 +34,21 @@ func testInstall(t *testing.T, s *system) {
 	}
 	if ready["webhook"] != 2 || ready["jaeger"] != 1 {
 		t.Errorf("ready replicas are %v, want 2 of webhook and 1 of jaeger", ready)
+	}
+}
+
+// checkEmpty refuses a cluster in which somebody works: the last stage takes
+// everything of Formicarium's away. The demo's devspace is the exception.
+func (s *system) checkEmpty(t *testing.T) {
+	t.Helper()
+	namespaces, err := s.Clients.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: api.LabelDevspace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range namespaces.Items {
+		if n.Name != devspace && n.Name != "demo" {
+			t.Fatalf("the cluster has the devspace %s, which these tests would delete: use another cluster", n.Name)
+		}
 	}
 }
 
@@ -97,10 +115,11 @@ func testNothingIsExposed(t *testing.T, s *system) {
 }
 
 func testTrace(t *testing.T, s *system) {
+	since := time.Now()
 	if _, err := s.front(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	trace, err := s.WaitTrace(t.Context(), devspace, 30*time.Second, "front", "orders", "stock")
+	trace, err := s.WaitTrace(t.Context(), devspace, since, 30*time.Second, "front", "orders", "stock")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,13 +129,20 @@ func testTrace(t *testing.T, s *system) {
 }
 
 func testGraph(t *testing.T, s *system) {
+	before, err := s.Graph(t.Context(), devspace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.front(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	edges, err := s.Graph(t.Context(), devspace)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []harness.Edge{{From: "front", To: "orders"}, {From: "orders", To: "stock"}} {
-		if edges[want] == 0 {
-			t.Errorf("the graph lacks %s → %s: %v", want.From, want.To, edges)
+		if edges[want] != before[want]+1 {
+			t.Errorf("after one request more the graph counts %v of %s → %s, not %v", edges[want], want.From, want.To, before[want]+1)
 		}
 	}
 	for edge := range edges {
@@ -206,7 +232,9 @@ func testEdits(t *testing.T, s *system) {
 func testFailedBuild(t *testing.T, s *system) {
 	sync := s.sync(t, "stock")
 	s.edit(t, "stock/main.go", `"left": 7`, `"left": seven`)
-	if _, err := sync.WaitLine(t.Context(), "undefined: seven"); err != nil {
+	waiting, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := sync.WaitLine(waiting, "undefined: seven"); err != nil {
 		t.Fatal(err)
 	}
 	if a, err := s.front(t.Context()); err != nil || !holds(`"left":7`)(a) {
@@ -229,10 +257,12 @@ func testPodReplaced(t *testing.T, s *system) {
 // testHubReplaced loses the hub and everything on it: what runs goes on, and
 // the next sync fills the new one.
 func testHubReplaced(t *testing.T, s *system) {
-	s.kubectl(t, "delete", "pod", "-n", devspace, "-l", api.LabelName+"="+api.HubName)
+	s.kubectl(t, "scale", "-n", devspace, "deployment/"+api.HubName, "--replicas=0")
+	s.kubectl(t, "wait", "-n", devspace, "--for=delete", "pod", "-l", api.LabelName+"="+api.HubName, "--timeout=60s")
 	if a, err := s.front(t.Context()); err != nil || a.Status != 200 {
 		t.Errorf("without the hub front answers %d, %v", a.Status, err)
 	}
+	s.kubectl(t, "scale", "-n", devspace, "deployment/"+api.HubName, "--replicas=1")
 	s.kubectl(t, "rollout", "status", "-n", devspace, "deployment/"+api.HubName, "--timeout=90s")
 	s.sync(t, "orders")
 	s.edit(t, "orders/app.py", "edited once", "edited twice")
@@ -261,8 +291,8 @@ func testRedeploy(t *testing.T, s *system) {
 
 func testDevspaceDelete(t *testing.T, s *system) {
 	s.fmc(t, "devspace", "delete", devspace, "--yes")
-	if _, err := s.Clients.CoreV1().Namespaces().Get(t.Context(), devspace, metav1.GetOptions{}); err == nil {
-		t.Error("the namespace is there after devspace delete")
+	if _, err := s.Clients.CoreV1().Namespaces().Get(t.Context(), devspace, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("looking for the namespace after devspace delete: %v, want that there is none", err)
 	}
 }
 

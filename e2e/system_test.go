@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/formicarium/formicarium/e2e/harness"
+	"github.com/formicarium/formicarium/internal/api"
 )
 
 // devspace is the one that TestSystem makes.
@@ -158,7 +159,7 @@ func (s *system) collect(t *testing.T) {
 		{"get", "pods", "-A", "-o", "wide"},
 		{"get", "events", "-n", devspace, "--sort-by=.lastTimestamp"},
 		{"logs", "-n", devspace, "-l", "formicarium.io/service", "--all-containers", "--tail=20", "--prefix"},
-		{"logs", "-n", "fmc-system", "-l", "app.kubernetes.io/name=fmc-webhook", "--tail=20", "--prefix"},
+		{"logs", "-n", "fmc-system", "-l", api.LabelName + "=webhook", "--tail=20", "--prefix"},
 	} {
 		s.Kubectl(ctx, args...)
 	}

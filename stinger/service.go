@@ -71,7 +71,7 @@ func serve(ctx context.Context, listener net.Listener, a *agent.Agent, group *su
 	last.Store(int32(syscall.SIGTERM))
 	stopPassing := passSignals(group, func(s syscall.Signal) {
 		last.Store(int32(s))
-		cancel(fmt.Errorf("Stinger is ending (%s)", s))
+		cancel(fmt.Errorf("Stinger is ending (%s)", s)) //nolint:staticcheck // ST1005: a name is capitalised
 	})
 	defer stopPassing()
 

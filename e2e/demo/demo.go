@@ -10,9 +10,6 @@ import (
 	"strings"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/formicarium/formicarium/e2e/harness"
 )
 
@@ -101,14 +98,8 @@ func (d *show) install(ctx context.Context) error {
 }
 
 func (d *show) devspace(ctx context.Context) error {
-	_, err := d.Clients.CoreV1().Namespaces().Get(ctx, devspace, metav1.GetOptions{})
-	verb := "use"
-	if apierrors.IsNotFound(err) {
-		verb = "create"
-	} else if err != nil {
-		return fmt.Errorf("looking for devspace %s: %w", devspace, err)
-	}
-	_, err = d.FMC(ctx, "devspace", verb, devspace)
+	// Where the last demo left it, this brings it to the present version.
+	_, err := d.FMC(ctx, "devspace", "create", devspace)
 	return err
 }
 
@@ -192,7 +183,11 @@ func (d *show) edit(ctx context.Context) (err error) {
 }
 
 func (d *show) trace(ctx context.Context) error {
-	trace, err := d.WaitTrace(ctx, devspace, answerLimit, "front", "orders", "stock")
+	since := time.Now()
+	if _, err := d.ask(ctx); err != nil {
+		return err
+	}
+	trace, err := d.WaitTrace(ctx, devspace, since, answerLimit, "front", "orders", "stock")
 	if err != nil {
 		return err
 	}
@@ -216,14 +211,21 @@ func (d *show) trace(ctx context.Context) error {
 }
 
 func (d *show) graph(ctx context.Context) error {
+	before, err := d.Graph(ctx, devspace)
+	if err != nil {
+		return err
+	}
+	if _, err := d.ask(ctx); err != nil {
+		return err
+	}
 	edges, err := d.Graph(ctx, devspace)
 	if err != nil {
 		return err
 	}
 	var shown []string
 	for _, edge := range []harness.Edge{{From: "front", To: "orders"}, {From: "orders", To: "stock"}} {
-		if edges[edge] == 0 {
-			return fmt.Errorf("the graph lacks %s → %s: %v", edge.From, edge.To, edges)
+		if edges[edge] != before[edge]+1 {
+			return fmt.Errorf("the graph counts %.0f requests from %s to %s after one more than %.0f", edges[edge], edge.From, edge.To, before[edge])
 		}
 		shown = append(shown, fmt.Sprintf("%s → %s (%.0f)", edge.From, edge.To, edges[edge]))
 	}

@@ -124,10 +124,10 @@ func (h *Harness) findImages() {
 	r, tag := or("FMC_E2E_REGISTRY", "localhost/formicarium"), or("FMC_E2E_TAG", "dev")
 	h.Images = Images{
 		Registry: r, Tag: tag,
-		Jaeger: or("FMC_E2E_JAEGER_IMAGE", r+"/jaeger:"+tag),
-		Go:     or("GO_IMAGE", r+"/chamber-go:"+tag),
-		Node:   or("NODE_IMAGE", r+"/chamber-node:"+tag),
-		Python: or("PYTHON_IMAGE", r+"/chamber-python:"+tag),
+		Jaeger: or("FMC_E2E_JAEGER_IMAGE", r+"/jaeger:dev"),
+		Go:     or("GO_IMAGE", r+"/chamber-go:dev"),
+		Node:   or("NODE_IMAGE", r+"/chamber-node:dev"),
+		Python: or("PYTHON_IMAGE", r+"/chamber-python:dev"),
 	}
 }
 

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -65,7 +66,7 @@ func (h *Harness) Until(ctx context.Context, limit time.Duration, ask func(conte
 			return answer, time.Now(), nil
 		}
 		if ctx.Err() != nil {
-			return last, time.Time{}, fmt.Errorf("waiting %s for the right answer: last was %d %q, error %v", limit, last.Status, last.Body, lastErr)
+			return last, time.Time{}, fmt.Errorf("waiting %s for the right answer: last was %d %q: %w", limit, last.Status, last.Body, errors.Join(lastErr, ctx.Err()))
 		}
 		last, lastErr = answer, err
 		select {

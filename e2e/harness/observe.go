@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"strings"
 	"time"
 )
@@ -56,19 +55,26 @@ type jaegerTraces struct {
 			SpanID, OperationName, ProcessID string
 			Duration                         int64 // µs
 			References                       []struct{ RefType, SpanID string }
-			Tags                             []struct {
-				Key   string
-				Value any
-			}
+			StartTime                        int64 // µs since 1970
+			Tags                             []jaegerTag
 		}
-		Processes map[string]struct{ ServiceName string }
+		Processes map[string]struct {
+			ServiceName string
+			Tags        []jaegerTag
+		}
 	}
 }
 
-// Traces asks Jaeger itself for the latest traces of a service, so that what
-// the plugin shows is checked against its source.
-func (h *Harness) Traces(ctx context.Context, service string) ([]Trace, error) {
-	answer, err := h.Get(ctx, "fmc-system", "jaeger", 16686, "/api/traces?service="+url.QueryEscape(service)+"&limit=20&lookback=1h")
+type jaegerTag struct {
+	Key   string
+	Value any
+}
+
+// Traces asks Jaeger itself for a devspace's traces of a service that began
+// after since, so that what the plugin shows is checked against its source.
+func (h *Harness) Traces(ctx context.Context, devspace, service string, since time.Time) ([]Trace, error) {
+	answer, err := h.Get(ctx, "fmc-system", "jaeger", 16686, fmt.Sprintf("/api/traces?service=%s&limit=20&lookback=custom&start=%d&end=%d&tags=%s",
+		service, since.UnixMicro(), time.Now().Add(time.Minute).UnixMicro(), fmt.Sprintf(`{"k8s.namespace.name":%q}`, devspace)))
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +88,9 @@ func (h *Harness) Traces(ctx context.Context, service string) ([]Trace, error) {
 	var traces []Trace
 	for _, d := range found.Data {
 		trace := Trace{ID: d.TraceID}
+		fresh := len(d.Spans) > 0
 		for _, s := range d.Spans {
+			fresh = fresh && s.StartTime >= since.UnixMicro()
 			span := Span{ID: s.SpanID, Service: d.Processes[s.ProcessID].ServiceName, Operation: s.OperationName, Took: time.Duration(s.Duration) * time.Microsecond}
 			for _, r := range s.References {
 				if r.RefType == "CHILD_OF" {
@@ -99,18 +107,20 @@ func (h *Harness) Traces(ctx context.Context, service string) ([]Trace, error) {
 			}
 			trace.Spans = append(trace.Spans, span)
 		}
-		traces = append(traces, trace)
+		if fresh {
+			traces = append(traces, trace)
+		}
 	}
 	return traces, nil
 }
 
-// WaitTrace waits for a trace that has a span of each service; netra reports
-// spans every second.
-func (h *Harness) WaitTrace(ctx context.Context, _ string, limit time.Duration, services ...string) (Trace, error) {
+// WaitTrace waits for a trace that began after since and passed the services in
+// order; netra reports spans every second.
+func (h *Harness) WaitTrace(ctx context.Context, devspace string, since time.Time, limit time.Duration, services ...string) (Trace, error) {
 	deadline := time.Now().Add(limit)
 	var last error
 	for {
-		traces, err := h.Traces(ctx, services[0])
+		traces, err := h.Traces(ctx, devspace, services[0], since)
 		for _, trace := range traces {
 			if err := trace.CheckChain(services...); err == nil {
 				return trace, nil

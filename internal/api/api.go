@@ -43,6 +43,9 @@ const (
 	AnnotationStatus = Domain + "/status"
 	// AnnotationDefinition is the content hash of what a deploy applied.
 	AnnotationDefinition = Domain + "/definition"
+	// AnnotationInstallation names the installation whose parts a deploy asked
+	// for, so that a deploy after an update replaces the pods.
+	AnnotationInstallation = Domain + "/installation"
 )
 
 // Values of AnnotationInject. InjectEnabled is also LabelInject's value.

@@ -71,8 +71,12 @@ func (o *deployOptions) run(ctx context.Context, services []*definition.Service)
 		return err
 	}
 	fmt.Fprintf(o.ErrOut, "devspace %s\n", space)
-	if _, err := client.Installation(ctx); err != nil {
+	installation, err := client.Installation(ctx)
+	if err != nil {
 		return err
+	}
+	for _, s := range services {
+		s.Installation = installation.Registry + ":" + installation.Tag
 	}
 	hub := client.Hub(space)
 	defer hub.Close()
@@ -107,7 +111,7 @@ func (o *deployOptions) deployAll(ctx context.Context, client *devspace.Client, 
 			return nil
 		})
 	}
-	group.Wait()
+	_ = group.Wait() // the faults are gathered above
 	return errors.Join(faults...)
 }
 

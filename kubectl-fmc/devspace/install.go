@@ -59,6 +59,9 @@ func systemObjects(cfg InstallConfig, cert certificate) ([]*unstructured.Unstruc
 // when the webhook has been seen to work.
 func (c *Client) Install(ctx context.Context, cfg InstallConfig, out io.Writer) error {
 	started := time.Now()
+	if err := c.checkServer(); err != nil {
+		return err
+	}
 	cert, err := c.certificate(ctx, out)
 	if err != nil {
 		return err
@@ -201,7 +204,7 @@ type Installation struct {
 }
 
 // ErrNotInstalled says so.
-var ErrNotInstalled = errors.New("Formicarium is not installed in this cluster: run kubectl fmc install")
+var ErrNotInstalled = errors.New("Formicarium is not installed in this cluster: run kubectl fmc install") //nolint:staticcheck // ST1005: a name is capitalised
 
 // Installation reads what an installation says of itself.
 func (c *Client) Installation(ctx context.Context) (Installation, error) {

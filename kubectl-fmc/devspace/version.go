@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 )
 
 // Versions are those of the plugin, the cluster and what is installed in it.
@@ -33,4 +35,22 @@ func (c *Client) Versions(ctx context.Context, client string) (Versions, error) 
 	v.Installed = installation.Version
 	v.Image = installation.Registry + "/webhook:" + installation.Tag
 	return v, nil
+}
+
+// oldestMinor is the first minor version of Kubernetes 1 whose webhooks have
+// matchConditions for good. An older one would drop them, and the webhook would
+// be asked about every pod of the cluster.
+const oldestMinor = 30
+
+// checkServer reports a cluster that is too old to install on.
+func (c *Client) checkServer() error {
+	info, err := c.Kube.Discovery().ServerVersion()
+	if err != nil {
+		return fmt.Errorf("asking the cluster for its version: %w", err)
+	}
+	minor, err := strconv.Atoi(strings.TrimRight(info.Minor, "+"))
+	if err == nil && info.Major == "1" && minor < oldestMinor {
+		return fmt.Errorf("the cluster is Kubernetes %s: 1.%d is the oldest that can filter pods before it asks a webhook", info.GitVersion, oldestMinor)
+	}
+	return nil
 }

@@ -34,8 +34,7 @@ type pending struct {
 	sent     atomic.Int64 // bytes of the request's body
 	received atomic.Int64 // bytes of the response's body
 	answered bool         // the response's head was read
-	asks     bool         // CONNECT or Upgrade
-	refusal  bool         // and was told no
+	refusal  bool         // a CONNECT or Upgrade that was told no
 	early    bool         // bytes came before the answer
 }
 

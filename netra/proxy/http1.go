@@ -31,7 +31,7 @@ func (s *requests) digest(h *half) (hold bool) {
 			// protocol's client has to say for now.
 			return s.framer.Holding()
 		case http1.Head:
-			s.head(h, piece)
+			s.head(h)
 		case http1.Body:
 			s.current.sent.Store(s.framer.Payload)
 		case http1.Doubt:
@@ -56,12 +56,11 @@ func (s *requests) tunnelled() bool {
 }
 
 // head begins a request and edits its head.
-func (s *requests) head(h *half, piece http1.Piece) {
+func (s *requests) head(h *half) {
 	m := &s.framer.Message
 	request, edits := s.link.proxy.tracer.Begin(s.link.direction, s.link.head(m, s.link.destination))
 	s.current = &pending{request: request, method: string(m.Method)}
 	if m.Upgrade || s.current.method == "CONNECT" {
-		s.current.asks = true
 		s.asked = s.current
 	}
 	// It must be known before the server can answer it.

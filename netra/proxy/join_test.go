@@ -14,7 +14,6 @@ import (
 type app struct {
 	t *testing.T
 	*rig
-	requests chan *inFlight
 }
 
 type inFlight struct {

@@ -119,7 +119,8 @@ func (t *Tracer) parent(f *fields, requestID string, now time.Time) (extracted, 
 	if own.parent.Valid() {
 		return own, LinkHeaders
 	}
-	ctx, link := Context{}, LinkNone
+	var ctx Context
+	var link Link
 	if found, mixed, ok := t.contexts.find(requestID, now); ok {
 		if ctx, link = found, LinkRequestID; mixed {
 			ctx, link = Context{}, LinkAmbiguous

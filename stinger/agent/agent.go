@@ -183,10 +183,7 @@ func (a *Agent) release() { <-a.turn }
 
 // Reset stops the process, runs cleanup and starts it.
 func (a *Agent) Reset(ctx context.Context) error {
-	return a.do(ctx, func() error {
-		_, err := a.restart(ctx)
-		return err
-	})
+	return a.do(ctx, func() error { return a.restart(ctx) })
 }
 
 // Start starts the process if it does not run.
@@ -226,19 +223,20 @@ func (a *Agent) do(ctx context.Context, operation func() error) error {
 }
 
 // restart has the turn.
-func (a *Agent) restart(ctx context.Context) (pid int, err error) {
+func (a *Agent) restart(ctx context.Context) error {
 	if !a.hasCode() {
-		return 0, fmt.Errorf("starting: there is no code yet")
+		return fmt.Errorf("starting: there is no code yet")
 	}
 	a.setByHand(false)
 	if err := a.opts.Group.Stop(syscall.SIGTERM); err != nil {
-		return 0, err
+		return err
 	}
 	if err := a.cleanup(ctx); err != nil {
 		// What it would have cleaned may hinder the start, or not.
 		a.opts.Log.Warn("cleanup failed", "error", err)
 	}
-	return a.start(ctx)
+	_, err := a.start(ctx)
+	return err
 }
 
 // start starts the process, unless Stinger is about to end.

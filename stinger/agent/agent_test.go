@@ -26,7 +26,6 @@ type fixture struct {
 	ctx              context.Context
 	app, state, logs string
 	scripts          string
-	started          bool
 	end              func()
 }
 

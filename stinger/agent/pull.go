@@ -113,7 +113,7 @@ func (a *Agent) reload(ctx context.Context, request api.PullRequest, pulled pull
 	start = time.Now()
 	switch {
 	case asked && group.Starts > 0, a.opts.StartAfterPull && pulled.Changed > 0 && !refused && group.PID != 0:
-		_, err = a.restart(ctx)
+		err = a.restart(ctx)
 		result.Restarted = err == nil
 	case group.PID == 0 && (group.Starts == 0 || isNew) && !byHand, asked:
 		a.setByHand(false)

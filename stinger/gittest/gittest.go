@@ -31,8 +31,9 @@ type Hub struct {
 	Dir  string // of the bare repository
 	Work string // the working tree that Commit takes
 
-	t      testing.TB
-	server *httptest.Server
+	t       testing.TB
+	backend string // git's own CGI program
+	server  *httptest.Server
 
 	mu       sync.Mutex
 	requests []Request
@@ -54,6 +55,7 @@ func New(t testing.TB) *Hub {
 	if err := os.Mkdir(h.Work, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	h.backend = filepath.Join(h.run("", "git", "--exec-path"), "git-http-backend")
 	h.run("", "git", "init", "-q", "--bare", "-b", "main", h.Dir)
 	h.server = httptest.NewServer(http.HandlerFunc(h.serve))
 	t.Cleanup(func() { h.server.Close() })
@@ -73,7 +75,7 @@ func (h *Hub) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	backend := &cgi.Handler{
-		Path: filepath.Join(h.run("", "git", "--exec-path"), "git-http-backend"),
+		Path: h.backend,
 		Env:  []string{"GIT_PROJECT_ROOT=" + filepath.Dir(h.Dir), "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_NOSYSTEM=1", "HOME=" + h.Work},
 		// Only what went wrong would be there.
 		Stderr: io.Discard,

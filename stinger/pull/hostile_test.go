@@ -30,13 +30,11 @@ func TestHostileTreesAreRefusedWhole(t *testing.T) {
 		entry gittest.Entry
 		want  string
 	}{
-		"dot dot":           {file(".."), `".."`},
-		"dot dot directory": {dir("..", file("x")), `".."`},
-		"dot":               {dir(".", file("x")), `"."`},
-		"slash":             {file("a/../../x"), "slash"},
-		"absolute":          {file("/etc/x"), "slash"},
-		// This one git does not even send.
-		"empty":                {file(""), ""},
+		"dot dot":              {file(".."), `".."`},
+		"dot dot directory":    {dir("..", file("x")), `".."`},
+		"dot":                  {dir(".", file("x")), `"."`},
+		"slash":                {file("a/../../x"), "slash"},
+		"absolute":             {file("/etc/x"), "slash"},
 		"git":                  {dir(".git", file("config")), `".git"`},
 		"git below":            {dir("sub", dir(".GiT", file("config"))), `".GiT"`},
 		"git short name":       {dir("GIT~1", file("config")), "git's own"},
@@ -76,6 +74,20 @@ func TestHostileTreesAreRefusedWhole(t *testing.T) {
 	h.Write("good", "2", 0o644)
 	f.pull(h.Commit())
 	f.wantTree("good 2")
+}
+
+// TestTreeThatGitDoesNotSend has a name that is empty: the hub breaks off
+// within the pack.
+func TestTreeThatGitDoesNotSend(t *testing.T) {
+	f := newFixture(t)
+	f.hub.Write("good", "1", 0o644)
+	f.hub.Commit()
+	f.pull("")
+	commit := f.hub.CommitTree(f.hub.Tree(gittest.Entry{Mode: "100644", Name: "", ID: f.hub.Blob("evil")}))
+	if _, err := f.p.Pull(context.Background(), commit); err == nil {
+		t.Error("Pull = nil")
+	}
+	f.wantTree("good 1")
 }
 
 // TestTreeThatNamesItselfManyTimes would have 10^9 files.

@@ -39,6 +39,7 @@ const (
 
 var (
 	errNotOnHub = errors.New("the hub does not have the commit")
+	errNoAnswer = errors.New("no answer")
 	// ErrNothingPushed means that the hub has the repository and nobody has
 	// pushed to it yet.
 	ErrNothingPushed = errors.New("nothing has been pushed to the hub yet")
@@ -135,7 +136,7 @@ func (h *hub) fetch(ctx context.Context, want plumbing.Hash, base base) (*answer
 // takes up old content, from a hub with reachability bitmaps. For these there
 // is the base alone: depth 1 at both ends makes the hub compare the two trees
 // and nothing else, for which it goes through all of the base's.
-func uploadRequest(want plumbing.Hash, base base) io.Reader {
+func uploadRequest(want plumbing.Hash, base base) []byte {
 	var b bytes.Buffer
 	e := pktline.NewEncoder(&b)
 	// Writes to a buffer do not fail.
@@ -153,7 +154,7 @@ func uploadRequest(want plumbing.Hash, base base) io.Reader {
 		_ = e.Encodef("have %s\n", base.commit)
 	}
 	_ = e.Encodef("done\n")
-	return &b
+	return b.Bytes()
 }
 
 // read reads what comes before the pack: with a depth, the commits that end
@@ -198,8 +199,7 @@ func (h *hub) do(ctx context.Context, method, path string, body []byte) (io.Read
 	deadline := time.Now().Add(reachLimit)
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		answer, err := h.try(ctx, method, path, body)
-		var network net.Error
-		if err == nil || !errors.As(err, &network) || time.Now().Add(wait).After(deadline) {
+		if !errors.Is(err, errNoAnswer) || time.Now().Add(wait).After(deadline) {
 			return answer, err
 		}
 		// What was kept may lead to a hub that is gone.
@@ -231,7 +231,7 @@ func (h *hub) try(ctx context.Context, method, path string, body []byte) (io.Rea
 	response, err := h.client.Do(request)
 	if err != nil {
 		defer watched.stop()
-		return nil, watched.cause(err)
+		return nil, fmt.Errorf("%w: %w", errNoAnswer, watched.cause(err))
 	}
 	watched.body = response.Body
 	if response.StatusCode != http.StatusOK {

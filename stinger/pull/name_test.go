@@ -6,6 +6,20 @@ import (
 	"testing"
 )
 
+func TestCheckName(t *testing.T) {
+	for _, name := range []string{"a", "...", ".gitignore", ".github", "git", "a b", "..a", ".git2", "\xff", "a\\b", strings.Repeat("n", 255)} {
+		if err := checkName(name); err != nil {
+			t.Errorf("checkName(%q) = %v", name, err)
+		}
+	}
+	for _, name := range []string{"", ".", "..", "/", "a/b", "a\x00", ".git", ".GIT", ".git.", ".git ", "git~1", ".git:x", ".git\\x", ".gi\u200ct",
+		".stinger-tmp-1", strings.Repeat("n", 256)} {
+		if err := checkName(name); err == nil {
+			t.Errorf("checkName(%q) = nil", name)
+		}
+	}
+}
+
 func TestCheckTarget(t *testing.T) {
 	for _, c := range []struct {
 		target string

@@ -29,6 +29,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -163,14 +164,17 @@ func (p *Puller) Verify() (Result, error) {
 func (p *Puller) Pull(ctx context.Context, commit string) (Result, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r, err := p.pull(ctx, commit, base{commit: p.store.head.hash()})
+	before := p.store.head
+	r, err := p.pull(ctx, commit, base{commit: before.hash()})
 	// Where the store lacks something then, the hub left out what is nowhere
-	// here, or something was lost.
-	for _, next := range []base{{commit: p.store.head.hash(), alone: true}, {}} {
-		if !errors.Is(err, plumbing.ErrObjectNotFound) {
+	// here, or something was lost; where the hub breaks off, something may be
+	// wrong with a commit in between.
+	for _, next := range []base{{commit: before.hash(), alone: true}, {}} {
+		missing := errors.Is(err, plumbing.ErrObjectNotFound)
+		if !missing && !(next.alone && errors.Is(err, errTakingIn) && ctx.Err() == nil) {
 			break
 		}
-		p.log.Warn("objects are missing: fetching more", "error", err)
+		p.log.Warn("the fetch was incomplete: fetching more", "error", err)
 		if err = p.store.forget(); err == nil {
 			var again Result
 			again, err = p.pull(ctx, commit, next)
@@ -178,8 +182,11 @@ func (p *Puller) Pull(ctx context.Context, commit string) (Result, error) {
 			r = again
 		}
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		p.tidy()
+	case p.store.head.Commit == "" && !errors.Is(err, plumbing.ErrObjectNotFound):
+		err = errors.Join(err, p.store.setHead(before)) // nothing is wrong with what was here
 	}
 	return r, err
 }
@@ -341,6 +348,11 @@ func (p *Puller) applier(verify bool) *applier {
 
 // tidy keeps the store small. A failure costs nothing but space.
 func (p *Puller) tidy() {
+	if p.store.head.Renewed {
+		// Taking in a whole pack needs memory in its proportion; a pod's limit
+		// is better spent on the service.
+		go debug.FreeOSMemory()
+	}
 	if err := p.store.dropOld(); err != nil {
 		p.log.Warn("tidying the object store", "error", err)
 	}

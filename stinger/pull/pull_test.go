@@ -218,6 +218,37 @@ func TestFetchBringsOnlyWhatIsNew(t *testing.T) {
 	}
 }
 
+// TestOlderCommitIsADifference goes back to a commit whose objects are no more
+// here, from one in whose history they are: what the hub takes for granted.
+func TestOlderCommitIsADifference(t *testing.T) {
+	f := newFixture(t)
+	noise := make([]byte, 1000)
+	for i := range 100 {
+		rand.Read(noise)
+		f.hub.Write(fmt.Sprintf("f%d", i), string(noise), 0o644)
+	}
+	f.hub.Commit()
+	f.hub.Write("a", "older", 0o644)
+	older := f.hub.Commit()
+	f.hub.Write("a", "newer", 0o644)
+	f.hub.Commit()
+	f.pull("")
+	f.hub.Requests()
+	if r := f.pull(older); r.Commit != older || r.Changed != 1 {
+		t.Errorf("pull = %+v, want 1 change", r)
+	}
+	sent := 0
+	for _, request := range f.hub.Requests() {
+		sent += request.Bytes
+	}
+	if sent > 4000 {
+		t.Errorf("the hub sent %d bytes for one file", sent)
+	}
+	if got, _ := os.ReadFile(filepath.Join(f.app, "a")); string(got) != "older" {
+		t.Errorf("a is %q", got)
+	}
+}
+
 func TestHubThatLostAndHubThatReplacedItsHistory(t *testing.T) {
 	f := newFixture(t)
 	f.hub.Write("a", "1", 0o644)

@@ -102,13 +102,13 @@ func (s *store) add(commit plumbing.Hash, a *answer) error {
 	if a.common {
 		if err := s.addThin(a.pack); err != nil {
 			s.sweepTemporary()
-			return fmt.Errorf("taking in commit %.7s: %w", commit, err)
+			return fmt.Errorf("%w %.7s: %w", errTakingIn, commit, err)
 		}
 	} else {
 		pack, err := s.addPack(a.pack)
 		if err != nil {
 			s.sweepTemporary()
-			return fmt.Errorf("taking in commit %.7s: %w", commit, err)
+			return fmt.Errorf("%w %.7s: %w", errTakingIn, commit, err)
 		}
 		next.Pack, next.Renewed = pack, true
 	}
@@ -126,8 +126,12 @@ func (s *store) setHead(h head) error {
 	return nil
 }
 
-// forget makes the next fetch bring everything.
-func (s *store) forget() error { return s.setHead(head{}) }
+// forget says that nothing is here in full.
+func (s *store) forget() error {
+	next := s.head
+	next.Commit = ""
+	return s.setHead(next)
+}
 
 // addPack writes a complete pack with its index and returns its id.
 func (s *store) addPack(r io.Reader) (id string, err error) {
@@ -167,9 +171,11 @@ func (s *store) addThin(r io.Reader) error {
 	return errors.Join(err, loose.close())
 }
 
-// errStartOver means that the store has been emptied and the fetch is to be
-// tried again.
-var errStartOver = errors.New("the store has to be filled anew")
+// errTakingIn means that what the hub sent ended too early, or was no pack.
+var errTakingIn = errors.New("taking in commit")
+
+// errStartOver means that the commit is to be fetched without a base.
+var errStartOver = errors.New("too much for single files")
 
 // commitTree returns the tree of a commit that is here.
 func (s *store) commitTree(commit plumbing.Hash) (plumbing.Hash, error) {

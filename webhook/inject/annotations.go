@@ -93,7 +93,7 @@ var known = map[string]variable{
 
 // others are the annotations that are not variables.
 var others = []string{
-	api.AnnotationInject, api.AnnotationService, api.AnnotationContainer, api.AnnotationStatus, api.AnnotationDefinition,
+	api.AnnotationInject, api.AnnotationService, api.AnnotationContainer, api.AnnotationStatus, api.AnnotationDefinition, api.AnnotationInstallation,
 }
 
 // exporters are the prefixes of the exporters' own variables. Their names and

@@ -15,10 +15,12 @@ var packages = []string{
 	"ca-certificates",
 	"conntrack",
 	"containernetworking-plugins",
+	"gcc", // the race detector links with it
 	"git",
 	"iproute2",
 	"iptables",
 	"kmod",
+	"libc6-dev",
 	"mmdebstrap",
 	"mount",
 	"nftables",

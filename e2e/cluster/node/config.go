@@ -114,7 +114,12 @@ func writeFile(path string, b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(path, b, 0o600)
+	// Beside it and renamed: one that is killed meanwhile leaves no half file.
+	temp := path + ".new"
+	if err := os.WriteFile(temp, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
 }
 
 // podSubnet6 is empty where the kernel has no IPv6.

@@ -85,6 +85,9 @@ type Service struct {
 	Replicas    int32
 	Annotations map[string]string
 	Patches     []Patch
+	// Installation names what is injected; the pods are replaced when it
+	// changes. It is not in the file.
+	Installation string
 }
 
 // Container is one container of a service.

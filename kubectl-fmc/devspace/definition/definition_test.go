@@ -173,7 +173,7 @@ func TestScriptsChangeThePodTemplate(t *testing.T) {
 	if hash("a") == hash("b") {
 		t.Error("another script leaves the pods as they are")
 	}
-	if hash("a") != hash("a") {
+	if first, again := hash("a"), hash("a"); first != again {
 		t.Error("the same script replaces the pods")
 	}
 }
@@ -191,4 +191,21 @@ func FuzzParse(f *testing.F) {
 			s.Objects("mine") // must not panic; patches may fail
 		}
 	})
+}
+
+// The README's example is a definition.
+func TestReadme(t *testing.T) {
+	text := string(readFile(t, "../../../README.md"))
+	_, block, found := strings.Cut(text, "```yaml\nservices:")
+	block, _, closed := strings.Cut(block, "```")
+	if !found || !closed {
+		t.Fatal("the README has no example")
+	}
+	d, err := Parse("fmc.yaml", "/home/ann/shop", []byte("services:"+block), Options{LookupEnv: func(string) (string, bool) { return "", false }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Services) != 1 || d.Services[0].Name != "orders" || len(d.Warnings) > 0 {
+		t.Errorf("the README's example has the services %v and the warnings %v", d.Services, d.Warnings)
+	}
 }

@@ -147,6 +147,9 @@ func (s *Service) podAnnotations() map[string]string {
 	maps.Copy(annotations, s.Annotations)
 	annotations[api.AnnotationService] = s.Name
 	annotations[api.AnnotationInject] = s.injection()
+	if s.Installation != "" {
+		annotations[api.AnnotationInstallation] = s.Installation
+	}
 	if !s.Synced() {
 		return annotations
 	}

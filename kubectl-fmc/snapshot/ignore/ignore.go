@@ -89,10 +89,7 @@ const (
 
 // Load returns the rules for the entries of the directory abs.
 func Load(abs string, o Options) (*Dir, error) {
-	repo, err := findRepository(abs)
-	if err != nil {
-		return nil, err
-	}
+	repo := findRepository(abs)
 	top := abs
 	if repo.top != "" {
 		top = repo.top

@@ -28,7 +28,7 @@ type repository struct {
 }
 
 // findRepository returns the repository that abs is in.
-func findRepository(abs string) (*repository, error) {
+func findRepository(abs string) *repository {
 	repo := &repository{}
 	for dir := abs; ; dir = filepath.Dir(dir) {
 		if found := openRepository(dir); found != nil {
@@ -47,7 +47,7 @@ func findRepository(abs string) (*repository, error) {
 	}
 	// As in git, rules that cannot be read there are none.
 	repo.global, _ = os.ReadFile(global)
-	return repo, nil
+	return repo
 }
 
 // openRepository returns the repository whose root is dir, or nil.

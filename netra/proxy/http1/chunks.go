@@ -97,7 +97,7 @@ func (c *chunks) step(b byte) bool {
 
 // size takes a byte of a chunk's size or the one after it.
 func (c *chunks) size(b byte) bool {
-	digit := int64(-1)
+	var digit int64
 	switch {
 	case b >= '0' && b <= '9':
 		digit = int64(b - '0')
