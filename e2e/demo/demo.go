@@ -183,13 +183,21 @@ func (d *show) edit(ctx context.Context) (err error) {
 }
 
 func (d *show) trace(ctx context.Context) error {
-	since := time.Now()
-	if _, err := d.ask(ctx); err != nil {
-		return err
-	}
-	trace, err := d.WaitTrace(ctx, devspace, since, answerLimit, "front", "orders", "stock")
-	if err != nil {
-		return err
+	// A request that was cut off by a restart makes the next seconds' requests
+	// ambiguous, and the last step has just restarted a service.
+	var trace harness.Trace
+	var err error
+	for deadline := time.Now().Add(answerLimit); ; {
+		since := time.Now()
+		if _, err := d.ask(ctx); err != nil {
+			return err
+		}
+		if trace, err = d.WaitTrace(ctx, devspace, since, 3*time.Second, "front", "orders", "stock"); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			return err
+		}
 	}
 	out, err := d.FMC(ctx, "trace", trace.ID, "-n", devspace)
 	if err != nil {

@@ -109,6 +109,6 @@ func Serve(ctx context.Context, listener net.Listener, server *http.Server, grac
 		server.Close()
 		return fmt.Errorf("stopping the server on %s: %w", listener.Addr(), err)
 	}
-	<-failed
+	_ = <-failed // http.ErrServerClosed: the server was shut down
 	return nil
 }

@@ -39,7 +39,7 @@ func (l *link) unreachable(destination netip.AddrPort, reason string) {
 			}
 		case http1.Head:
 			request, _ := l.proxy.tracer.Begin(l.direction, l.head(&framer.Message, destination))
-			request.End(trace.Result{Reason: "destination " + reason})
+			request.End(trace.Result{Reason: "destination " + reason, Unsent: true})
 			return
 		default:
 			return

@@ -32,6 +32,9 @@ type Request struct {
 type Result struct {
 	// Reason says why there is no complete response; empty where there is one.
 	Reason string
+	// Unsent is set where the server could not be reached, so that it has
+	// nothing to be at work on.
+	Unsent bool
 	// Blind says why the connection could not be followed to the response's
 	// end.
 	Blind string
@@ -202,7 +205,7 @@ func (r *Request) End(result Result) {
 	now := t.now()
 	if r.direction == Inbound {
 		t.flights.end(&r.flight)
-		if result.Reason != "" { // the application may still be at work on it
+		if result.Reason != "" && !result.Unsent { // the application may still be at work on it
 			t.flights.unseen(now)
 		}
 		t.contexts.end(r.requestID, now)

@@ -202,3 +202,26 @@ func TestContextsAreBounded(t *testing.T) {
 		t.Error("an id of any length is kept")
 	}
 }
+
+// A request that never reached the application cannot be what it works on: the
+// next one is the only one in flight.
+func TestUnsentRequestIsNoOrigin(t *testing.T) {
+	for _, c := range []struct {
+		result Result
+		link   Link
+	}{
+		{Result{Reason: "destination refused", Unsent: true}, LinkInferred},
+		{Result{Reason: ReasonClientReset}, LinkAmbiguous},
+	} {
+		tr, exported := newTracer(nil)
+		first, _ := tr.Begin(Inbound, head("GET", "/first"))
+		first.End(c.result)
+		tr.Begin(Inbound, head("GET", "/second"))
+		out, _ := tr.Begin(Outbound, head("GET", "/out"))
+		out.End(Result{})
+		last := exported.spans[len(exported.spans)-1]
+		if got := tags(last); !strings.Contains(got, "netra.link="+string(c.link)) {
+			t.Errorf("after %+v the request out has %s, want the link %s", c.result, got, c.link)
+		}
+	}
+}

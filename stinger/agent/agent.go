@@ -164,7 +164,7 @@ func (a *Agent) resume(ctx context.Context) {
 		a.fail(err)
 		return
 	}
-	if _, err := a.start(ctx); err != nil {
+	if err := a.start(ctx); err != nil {
 		a.fail(err)
 	}
 }
@@ -193,8 +193,7 @@ func (a *Agent) Start(ctx context.Context) error {
 			return fmt.Errorf("starting: there is no code yet")
 		}
 		a.setByHand(false)
-		_, err := a.start(ctx)
-		return err
+		return a.start(ctx)
 	})
 }
 
@@ -235,16 +234,16 @@ func (a *Agent) restart(ctx context.Context) error {
 		// What it would have cleaned may hinder the start, or not.
 		a.opts.Log.Warn("cleanup failed", "error", err)
 	}
-	_, err := a.start(ctx)
-	return err
+	return a.start(ctx)
 }
 
 // start starts the process, unless Stinger is about to end.
-func (a *Agent) start(ctx context.Context) (pid int, err error) {
+func (a *Agent) start(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return 0, fmt.Errorf("starting: %w", context.Cause(ctx))
+		return fmt.Errorf("starting: %w", context.Cause(ctx))
 	}
-	return a.opts.Group.Start()
+	_, err := a.opts.Group.Start()
+	return err
 }
 
 func (a *Agent) cleanup(ctx context.Context) error {

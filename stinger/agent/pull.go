@@ -117,7 +117,7 @@ func (a *Agent) reload(ctx context.Context, request api.PullRequest, pulled pull
 		result.Restarted = err == nil
 	case group.PID == 0 && (group.Starts == 0 || isNew) && !byHand, asked:
 		a.setByHand(false)
-		_, err = a.start(ctx)
+		err = a.start(ctx)
 		result.Restarted = err == nil
 	default:
 		return nil

@@ -199,7 +199,7 @@ func (h *Hub) Get(name string) (api.Repository, error) {
 	if err != nil {
 		return api.Repository{}, notFound(name, err)
 	}
-	head, err := readRef(path, "refs/heads/"+api.HubBranch)
+	head, err := readHead(path)
 	if err != nil {
 		return api.Repository{}, notFound(name, err)
 	}
@@ -213,7 +213,7 @@ func (h *Hub) Head(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return readRef(path, "refs/heads/"+api.HubBranch)
+	return readHead(path)
 }
 
 // List returns all repositories, by name.

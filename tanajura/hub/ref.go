@@ -8,12 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/formicarium/formicarium/internal/api"
 )
 
-// readRef returns the id that a ref of the repository at path has; empty if
-// there is no such ref. It reads git's files itself: a process would cost more
+// readHead returns the id at the hub's branch in the repository at path; empty
+// if nothing was pushed yet. It reads git's files itself: a process would cost more
 // than all else that a push's end needs.
-func readRef(path, ref string) (string, error) {
+func readHead(path string) (string, error) {
+	const ref = "refs/heads/" + api.HubBranch
 	// Twice: a ref that is packed between the two looks is seen in neither.
 	for range 2 {
 		data, err := os.ReadFile(filepath.Join(path, ref))

@@ -22,7 +22,7 @@ func TestReadRef(t *testing.T) {
 	}
 	check := func(when, want string) {
 		t.Helper()
-		if got, err := readRef(dir, "refs/heads/main"); err != nil || got != want {
+		if got, err := readHead(dir); err != nil || got != want {
 			t.Errorf("%s: %q, %v, want %q", when, got, err, want)
 		}
 	}
@@ -32,7 +32,7 @@ func TestReadRef(t *testing.T) {
 	write("refs/heads/main", two+"\n")
 	check("loose over packed", two)
 	write("refs/heads/main", "ref: refs/heads/other\n")
-	if got, err := readRef(dir, "refs/heads/main"); err == nil {
+	if got, err := readHead(dir); err == nil {
 		t.Errorf("a symbolic ref reads as %q, want an error", got)
 	}
 }

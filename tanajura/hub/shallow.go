@@ -16,7 +16,7 @@ import (
 // one of the repository, by making the repository shallow there. It reports
 // whether there was anything to cut.
 func (h *Hub) cutHistory(ctx context.Context, path string) (bool, error) {
-	if tip, err := readRef(path, "refs/heads/"+api.HubBranch); err != nil || tip == "" {
+	if tip, err := readHead(path); err != nil || tip == "" {
 		return false, err
 	}
 	out, err := h.git(ctx, path, "rev-list", "--first-parent", "--parents",
