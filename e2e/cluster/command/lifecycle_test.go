@@ -18,6 +18,7 @@ import (
 // daemons killed, a start that fails, the end. It needs root, and it ends with
 // the cluster down.
 func TestLifecycle(t *testing.T) {
+	t.Chdir("..") // where the programs' sources are found
 	dir := os.Getenv("FMC_CLUSTER_DIR")
 	if dir == "" {
 		dir = "/var/lib/formicarium-e2e"
