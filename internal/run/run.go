@@ -109,6 +109,8 @@ func Serve(ctx context.Context, listener net.Listener, server *http.Server, grac
 		server.Close()
 		return fmt.Errorf("stopping the server on %s: %w", listener.Addr(), err)
 	}
-	_ = <-failed // http.ErrServerClosed: the server was shut down
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
+	}
 	return nil
 }
