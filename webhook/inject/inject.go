@@ -9,7 +9,8 @@
 // made for the pod as it was sent, so fields that this package knows nothing of
 // are neither lost nor moved.
 //
-// The webhook uses it on admission; the plugin uses it on files.
+// The webhook uses it on admission. It knows no HTTP and no cluster, so that it can
+// be used on files, too.
 package inject
 
 import (
