@@ -22,7 +22,7 @@ type Limits struct {
 	// Repository is the most bytes of one repository on disk; default 4 GiB.
 	Repository int64
 	// CollectEvery is the number of pushes to a repository between two
-	// collections; default 100, which leaves some 500 loose objects.
+	// collections; default 100, and so at most some 100 small packs.
 	CollectEvery int
 }
 
@@ -44,15 +44,15 @@ func (l Limits) withDefaults() Limits {
 
 // Collection, the policy:
 //
-// Each save adds a commit, some trees and a file as loose objects. After every
-// CollectEvery pushes to a repository they are packed, together with so many
-// of the smallest packs that each pack has at least twice the objects of the
-// next smaller one: the work over n pushes is O(n log n), and the packs are
-// O(log n). Every fullEvery-th collection, and any that finds the repository
-// above half of its size limit, is a full one: one pack of what the refs
-// reach, one of what no ref reaches any more, and of that what is older than
-// pruneAge is dropped. A forced
-// push thus costs its space for a while only.
+// Each save adds a small pack: a commit, some trees and a file. After every
+// CollectEvery pushes to a repository so many of its smallest packs become one
+// that each pack has at least twice the objects of the next smaller one: the
+// work over n pushes is O(n log n), and the packs are O(log n). There are never
+// loose objects, see gitConfig. Every fullEvery-th collection, and any that
+// finds the repository above half of its size limit, is a full one: one pack of
+// what the refs reach, one of what no ref reaches any more, and of that what is
+// older than pruneAge is dropped. A forced push thus costs its space for a
+// while only.
 //
 // History itself is kept as long as there is room. A repository that a full
 // collection leaves above half of its limit is cut: its oldest kept commits

@@ -108,10 +108,10 @@ func (h *Hub) heal() error {
 		return err
 	}
 	for _, name := range names {
-		// No git runs here now, so what is temporary is left over, and a lock
-		// would be held for ever.
+		// No git runs here now, so what is temporary is left over, a lock would
+		// be held for ever, and a pack that a push kept would never be collected.
 		path := filepath.Join(h.dir, name+suffix)
-		for _, pattern := range []string{"*.lock", "refs/*/*.lock", "objects/tmp_*", "objects/pack/tmp_*", "objects/pack/.tmp-*"} {
+		for _, pattern := range []string{"*.lock", "refs/*/*.lock", "objects/tmp_*", "objects/pack/tmp_*", "objects/pack/.tmp-*", "objects/pack/*.keep"} {
 			left, _ := filepath.Glob(filepath.Join(path, pattern)) // the patterns are good
 			for _, file := range left {
 				if err := os.RemoveAll(file); err != nil {

@@ -227,16 +227,19 @@ func TestOpenClearsAndHeals(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "a.git", "refs/heads/main"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	lock := filepath.Join(dir, "b.git", "refs/heads/main.lock")
-	if err := os.WriteFile(lock, nil, 0o600); err != nil {
-		t.Fatal(err)
+	leftOver := []string{left}
+	for _, name := range []string{"refs/heads/main.lock", "objects/pack/pack-1.keep"} {
+		path := filepath.Join(dir, "b.git", name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		leftOver = append(leftOver, path)
 	}
 	h := open(t, dir, Limits{})
-	if _, err := os.Stat(lock); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a lock that nobody holds is still there: %v", err)
-	}
-	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("what was half made is still there: %v", err)
+	for _, path := range leftOver {
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s, left by an earlier process, is still there: %v", path, err)
+		}
 	}
 	list, err := h.List()
 	if err != nil || len(list) != 2 || list[0].Head != "" {

@@ -29,6 +29,8 @@ const gitConfig = `# Written by tanajura at each start.
 	directory = *
 [gc]
 	auto = 0
+	# There is a branch or two, and packing it would take its lock from a push.
+	packRefs = false
 	# Walks here are short, and a cut history would make the graph wrong.
 	writeCommitGraph = false
 [receive]
@@ -37,8 +39,10 @@ const gitConfig = `# Written by tanajura at each start.
 	denyDeleteCurrent = ignore
 	denyNonFastForwards = false
 	maxInputSize = %d
-	# What a save sends stays below; a first deploy is kept as the pack it is.
-	unpackLimit = 100
+	# Every push is kept as the pack it is: a collection removes directories of
+	# loose objects that it has emptied, and where a push was about to move an
+	# object into one, git refuses the push.
+	unpackLimit = 1
 	fsckObjects = true
 [receive "fsck"]
 	# Harmless slips that old tools left in many a history.
