@@ -41,6 +41,9 @@ func shellGroup(t *testing.T, script string, change func(*Options)) (*Group, str
 	}
 	g := New(opts)
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the group's status: %+v", g.Status())
+		}
 		g.Kill()
 		_ = g.Stop(syscall.SIGKILL)
 	})

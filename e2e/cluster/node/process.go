@@ -124,8 +124,11 @@ func (l Layout) spawn(d daemon, procs string) (*process, error) {
 	}
 	p := &process{exited: make(chan struct{})}
 	id, err := identify(cmd.Process.Pid)
-	if err == nil {
+	switch {
+	case err == nil:
 		err = writeFile(l.pidFile(d.name), []byte(id.String()))
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil // it has ended already: wait says how, and the log why
 	}
 	if err != nil {
 		_ = cmd.Process.Kill()
