@@ -247,7 +247,8 @@ func TestOrphansAreReaped(t *testing.T) {
 func TestEndTakesTheGroup(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT} {
 		t.Run(s.String(), func(t *testing.T) {
-			p := start(t, map[string]string{"f": ""}, []string{"STINGER_GRACE=300ms"}, "--", "/bin/sh", "-c",
+			t.Parallel() // the grace goes by in each
+			p := start(t, map[string]string{"f": ""}, []string{"STINGER_GRACE=5s"}, "--", "/bin/sh", "-c",
 				`trap 'echo term > got; exit' TERM; trap 'echo int > got; exit' INT; trap 'echo quit > got; exit' QUIT
 				sh -c 'trap "" TERM INT QUIT; echo $$ > child; while :; do sleep 0.01; done' & 
 				while :; do sleep 0.01; done`)

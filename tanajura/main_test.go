@@ -5,13 +5,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,19 +88,27 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// freePort returns a port that was free just now.
+// lastPort is the last port that freePort tried. It starts anywhere, for
+// another run of this test may be under way.
+var lastPort = func() *atomic.Int32 {
+	var port atomic.Int32
+	port.Store(15000 + rand.Int32N(4000))
+	return &port
+}()
+
+// freePort returns a port that was free just now, and stays so: it is below
+// those that the kernel gives to whoever asks for any, as other tests do.
 func freePort(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := strconv.Itoa(int(lastPort.Add(1)))
+		if listener, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			listener.Close()
+			return port
+		}
 	}
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	t.Fatal("no port is free")
+	return ""
 }
 
 // started is a hub inside the test's process, so that a test can end it.

@@ -50,6 +50,8 @@ func (s *portForwardServer) serve(w http.ResponseWriter, r *http.Request) {
 	if _, err := httpstream.Handshake(r, w, []string{portforward.PortForwardProtocolV1Name}); err != nil {
 		return
 	}
+	// Nothing is carried before the connection is among those that cut ends.
+	known := make(chan struct{})
 	var mu sync.Mutex
 	faults := map[string]httpstream.Stream{}
 	conn := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(stream httpstream.Stream, replied <-chan struct{}) error {
@@ -63,6 +65,7 @@ func (s *portForwardServer) serve(w http.ResponseWriter, r *http.Request) {
 		fault := faults[id]
 		go func() {
 			<-replied
+			<-known
 			s.forward(stream, fault)
 		}()
 		return nil
@@ -74,12 +77,14 @@ func (s *portForwardServer) serve(w http.ResponseWriter, r *http.Request) {
 	s.pods = append(s.pods, r.URL.Path)
 	s.conns = append(s.conns, conn)
 	s.mu.Unlock()
+	close(known)
 	<-conn.CloseChan()
 }
 
 func (s *portForwardServer) forward(data, fault httpstream.Stream) {
-	defer fault.Close()
+	// In the kubelet's order: the reason is whole before the data ends.
 	defer data.Close()
+	defer fault.Close()
 	conn, err := net.Dial("tcp", s.backend)
 	if err != nil {
 		fmt.Fprintf(fault, "connection refused by port %s", data.Headers().Get(corev1.PortHeader))

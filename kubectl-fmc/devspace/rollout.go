@@ -71,8 +71,10 @@ func (r *rollout) wait(ctx context.Context) error {
 			return err
 		case done:
 			return nil
-		case len(problems) > 0:
-			last = problems // kept while they are away: see absence
+		case len(problems) > 0 && (ctx.Err() == nil || last == nil):
+			// Kept while they are away, see absence, and where the end of ctx
+			// cut the look short: it found less of them, such as no log.
+			last = problems
 		}
 		if final := r.report(problems); final != nil {
 			return final.error(r.name)

@@ -10,14 +10,41 @@ import (
 	"github.com/formicarium/formicarium/internal/api"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	k8stesting "k8s.io/client-go/testing"
 )
 
-// waitFor waits for the service with a time limit too short for anything to
-// change, and returns what was printed and the error.
+// limit is a context whose time is over when over is closed: a time limit that
+// no slow machine reaches too early.
+type limit struct {
+	context.Context
+	over chan struct{}
+}
+
+func (l limit) Done() <-chan struct{} { return l.over }
+
+func (l limit) Err() error {
+	select {
+	case <-l.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// waitFor waits for the service until it has been looked at a few times, and
+// returns what was printed and the error.
 func waitFor(t *testing.T, client *Client) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
+	ctx := limit{t.Context(), make(chan struct{})}
+	looks := 0
+	client.Kube.(*fake.Clientset).PrependReactor("get", "deployments", func(k8stesting.Action) (bool, runtime.Object, error) {
+		if looks++; looks == 4 {
+			close(ctx.over) // in mid-look
+		}
+		return false, nil, nil
+	})
 	var out bytes.Buffer
 	r := &rollout{client: client, namespace: "mine", name: "orders", out: &out, inspect: client.inspectService}
 	err := r.wait(ctx)

@@ -159,7 +159,9 @@ func TestIdleChecks(t *testing.T) {
 		r := run(t, dir, h.url, func(c *snapshot.Config) { c.CheckEvery, c.Wake = -1, wake })
 		r.awaitTree()
 		wake <- struct{}{} // finds nothing to do
-		remove(t, h.repository("orders"))
+		// All at once: that check may still look, and would make the repository
+		// anew while it is being removed.
+		rename(t, h.repository("orders"), filepath.Join(t.TempDir(), "lost"))
 		wake <- struct{}{}
 		e := r.awaitTree()
 		checkHub(t, h, e.Push, e.Snapshot)

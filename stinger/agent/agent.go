@@ -160,7 +160,7 @@ func (a *Agent) resume(ctx context.Context) {
 		a.forgetBuilt()
 	}
 	a.opts.Log.Info("going on", "commit", result.Commit[:7], "mended", result.Changed)
-	if _, err := a.build(ctx, result.Tree); err != nil {
+	if _, _, err := a.build(ctx, result.Tree); err != nil {
 		a.fail(err)
 		return
 	}
@@ -255,20 +255,22 @@ func (a *Agent) cleanup(ctx context.Context) error {
 	return err
 }
 
-// build builds the tree, unless that is done, and returns the last lines of
-// what failed.
-func (a *Agent) build(ctx context.Context, tree string) (output string, err error) {
+// build builds the tree, unless that is done, and returns how long it took (0
+// where nothing was built) and the last lines of what failed.
+func (a *Agent) build(ctx context.Context, tree string) (spent time.Duration, output string, err error) {
 	argv, err := a.opts.Scripts.Find(supervise.ScriptBuild)
 	if err != nil || argv == nil || a.isBuilt(tree) {
-		return "", err
+		return 0, "", err
 	}
+	start := time.Now()
 	a.forgetBuilt() // from here on the outputs are of neither tree
 	a.setBuilding(true)
 	defer a.setBuilding(false)
-	if output, err = a.task(argv, buildLimit).Run(ctx); err != nil {
-		return output, fmt.Errorf("building: %w", err)
+	output, err = a.task(argv, buildLimit).Run(ctx)
+	if spent = time.Since(start); err != nil {
+		return spent, output, fmt.Errorf("building: %w", err)
 	}
-	return "", a.setBuilt(tree)
+	return spent, "", a.setBuilt(tree)
 }
 
 func (a *Agent) task(argv []string, limit time.Duration) supervise.Task {

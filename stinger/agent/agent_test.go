@@ -144,6 +144,7 @@ func TestRestartOnlyAsAsked(t *testing.T) {
 	f.hub.Commit()
 	f.run(nil)
 	first := f.running()
+	f.eventually("the start", func() bool { return f.logged() == "started" }) // before it is stopped
 	f.hub.Write("f", "2", 0o644)
 	r := f.pull(api.PullRequest{Commit: f.hub.Commit()})
 	if r.Changed != 1 || r.Restarted || r.PID != first {

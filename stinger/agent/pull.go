@@ -95,14 +95,12 @@ func (a *Agent) pull(ctx context.Context, request api.PullRequest) (result api.P
 // reload does what follows a pull that went well.
 func (a *Agent) reload(ctx context.Context, request api.PullRequest, pulled pull.Result, isNew bool, result *api.PullResult) error {
 	a.mu.Lock()
-	a.pulled, a.pulledAt = true, time.Now()
+	// The error goes before the start: what runs has none of an earlier try.
+	a.pulled, a.pulledAt, a.lastErr = true, time.Now(), ""
 	byHand := a.byHand
 	a.mu.Unlock()
-	start := time.Now()
-	output, err := a.build(ctx, pulled.Tree)
-	if spent := time.Since(start); spent > time.Millisecond { // else nothing was built
-		result.Timings.Build = millis(spent)
-	}
+	spent, output, err := a.build(ctx, pulled.Tree)
+	result.Timings.Build = millis(spent)
 	if err != nil {
 		result.Output = output
 		return err
@@ -110,7 +108,7 @@ func (a *Agent) reload(ctx context.Context, request api.PullRequest, pulled pull
 	group := a.opts.Group.Status()
 	asked := request.Restart != nil && *request.Restart
 	refused := request.Restart != nil && !*request.Restart
-	start = time.Now()
+	start := time.Now()
 	switch {
 	case asked && group.Starts > 0, a.opts.StartAfterPull && pulled.Changed > 0 && !refused && group.PID != 0:
 		err = a.restart(ctx)

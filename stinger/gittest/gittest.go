@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -97,11 +98,21 @@ func (h *Hub) Down(down bool) {
 // Unplug closes the hub's port, and every connection to it, until the returned
 // function is called.
 func (h *Hub) Unplug() (plug func()) {
-	address := h.server.Listener.Addr().String()
+	address := h.server.Listener.Addr().(*net.TCPAddr)
 	h.server.CloseClientConnections()
 	h.server.Close()
+	// A socket that is bound and does not listen: it refuses, and keeps the
+	// port from everybody else.
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	h.must(err)
+	socket := os.NewFile(uintptr(fd), "unplugged")
+	syscall.CloseOnExec(fd)
+	h.must(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1))
+	h.must(syscall.Bind(fd, &syscall.SockaddrInet4{Port: address.Port, Addr: [4]byte(address.IP.To4())}))
 	return func() {
-		listener, err := net.Listen("tcp", address)
+		defer socket.Close()
+		h.must(syscall.Listen(fd, 128))
+		listener, err := net.FileListener(socket)
 		h.must(err)
 		h.server = httptest.NewUnstartedServer(http.HandlerFunc(h.serve))
 		h.server.Listener.Close()

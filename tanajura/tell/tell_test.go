@@ -44,8 +44,6 @@ func TestTell(t *testing.T) {
 			io.WriteString(w, body)
 		}).URL
 	}
-	closed := serve(t, nil)
-	closed.Close()
 	list := tell.Static{"orders": {
 		{Pod: "good", Container: "app", URL: answer(200, `{"commit":"`+commit+`","pid":17,"changed":2}`)},
 		{Pod: "failed", Container: "app", URL: answer(500, `{"error":"building","output":"line"}`)},
@@ -54,7 +52,7 @@ func TestTell(t *testing.T) {
 		{Pod: "elsewhere", Container: "app", URL: serve(t, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://example.invalid/", http.StatusFound)
 		}).URL},
-		{Pod: "gone", Container: "app", URL: closed.URL},
+		{Pod: "gone", Container: "app", URL: "http://127.0.0.1:1"},
 	}}
 	got := all(tell.New(list.Targets).Tell(t.Context(), "orders", commit))
 	if len(got) != 6 {
