@@ -13,10 +13,14 @@
 // (stopped, cleanup script, started) where the request or START_AFTER_PULL
 // says so. One that does not run is started in any case, whether it is the
 // first time or it keeps crashing, unless it was stopped by request.
+//
+// A reset, and a start of what does not run, build first where the present tree
+// is not built, and fail with the build: no request starts what is half built.
 package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -68,7 +72,7 @@ type Agent struct {
 	byHand   bool // stopped by request: only a request starts it
 	pulled   bool // at least once in this process
 	pulledAt time.Time
-	lastErr  string
+	faults   [faultKinds]string // "" where there is none
 }
 
 // New returns an Agent at rest.
@@ -150,7 +154,7 @@ func (a *Agent) pullAtStart(ctx context.Context) *api.PullResult {
 func (a *Agent) resume(ctx context.Context) {
 	result, err := a.opts.Puller.Verify()
 	if err != nil {
-		a.fail(fmt.Errorf("going on with the code that is here: %w", err))
+		a.note(faultPull, a.logged(fmt.Errorf("going on with the code that is here: %w", err)))
 		return
 	}
 	if result.Commit == "" {
@@ -161,12 +165,10 @@ func (a *Agent) resume(ctx context.Context) {
 	}
 	a.opts.Log.Info("going on", "commit", result.Commit[:7], "mended", result.Changed)
 	if _, _, err := a.build(ctx, result.Tree); err != nil {
-		a.fail(err)
+		a.logged(err)
 		return
 	}
-	if err := a.start(ctx); err != nil {
-		a.fail(err)
-	}
+	a.logged(a.start(ctx))
 }
 
 // take waits for the turn, release gives it back.
@@ -181,16 +183,27 @@ func (a *Agent) take(ctx context.Context) error {
 
 func (a *Agent) release() { <-a.turn }
 
-// Reset stops the process, runs cleanup and starts it.
+var errNoCode = errors.New("starting: there is no code yet")
+
+// Reset stops the process, runs cleanup and starts it. Where the present tree
+// is not built it builds first; if that fails, the process that runs goes on
+// and the error has the build's last lines.
 func (a *Agent) Reset(ctx context.Context) error {
-	return a.do(ctx, func() error { return a.restart(ctx) })
+	return a.do(ctx, func() error {
+		if err := a.buildPresent(ctx); err != nil {
+			return err
+		}
+		return a.restart(ctx)
+	})
 }
 
-// Start starts the process if it does not run.
+// Start starts the process if it does not run, as Reset does.
 func (a *Agent) Start(ctx context.Context) error {
 	return a.do(ctx, func() error {
-		if !a.hasCode() {
-			return fmt.Errorf("starting: there is no code yet")
+		if a.opts.Group.Status().PID == 0 {
+			if err := a.buildPresent(ctx); err != nil {
+				return err
+			}
 		}
 		a.setByHand(false)
 		return a.start(ctx)
@@ -201,7 +214,7 @@ func (a *Agent) Start(ctx context.Context) error {
 func (a *Agent) Stop(ctx context.Context) error {
 	return a.do(ctx, func() error {
 		a.setByHand(true)
-		return a.opts.Group.Stop(syscall.SIGTERM)
+		return a.stop()
 	})
 }
 
@@ -210,24 +223,26 @@ func (a *Agent) do(ctx context.Context, operation func() error) error {
 		return err
 	}
 	defer a.release()
-	err := operation()
-	if err != nil {
-		a.fail(err)
-	} else {
-		a.mu.Lock()
-		a.lastErr = ""
-		a.mu.Unlock()
+	return a.logged(operation())
+}
+
+// buildPresent builds the code that is here, unless that is done.
+func (a *Agent) buildPresent(ctx context.Context) error {
+	applied := a.opts.Puller.Applied()
+	if applied.Commit == "" {
+		return errNoCode
+	}
+	_, output, err := a.build(ctx, applied.Tree)
+	if err != nil && output != "" {
+		return fmt.Errorf("%w\n%s", err, output)
 	}
 	return err
 }
 
-// restart has the turn.
+// restart has the turn, and the tree is built.
 func (a *Agent) restart(ctx context.Context) error {
-	if !a.hasCode() {
-		return fmt.Errorf("starting: there is no code yet")
-	}
 	a.setByHand(false)
-	if err := a.opts.Group.Stop(syscall.SIGTERM); err != nil {
+	if err := a.stop(); err != nil {
 		return err
 	}
 	if err := a.cleanup(ctx); err != nil {
@@ -235,6 +250,12 @@ func (a *Agent) restart(ctx context.Context) error {
 		a.opts.Log.Warn("cleanup failed", "error", err)
 	}
 	return a.start(ctx)
+}
+
+func (a *Agent) stop() error {
+	err := a.opts.Group.Stop(syscall.SIGTERM)
+	a.note(faultStop, err)
+	return err
 }
 
 // start starts the process, unless Stinger is about to end.
@@ -258,6 +279,7 @@ func (a *Agent) cleanup(ctx context.Context) error {
 // build builds the tree, unless that is done, and returns how long it took (0
 // where nothing was built) and the last lines of what failed.
 func (a *Agent) build(ctx context.Context, tree string) (spent time.Duration, output string, err error) {
+	defer func() { a.note(faultBuild, err) }()
 	argv, err := a.opts.Scripts.Find(supervise.ScriptBuild)
 	if err != nil || argv == nil || a.isBuilt(tree) {
 		return 0, "", err
@@ -295,8 +317,6 @@ func (a *Agent) setBuilt(tree string) error {
 
 func (a *Agent) forgetBuilt() { _ = os.Remove(a.builtPath()) }
 
-func (a *Agent) hasCode() bool { return a.opts.Puller.Applied().Commit != "" }
-
 func (a *Agent) setByHand(v bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -309,14 +329,6 @@ func (a *Agent) setBuilding(v bool) {
 	a.building = v
 }
 
-// fail records and logs an operation's error.
-func (a *Agent) fail(err error) {
-	a.mu.Lock()
-	a.lastErr = err.Error()
-	a.mu.Unlock()
-	a.opts.Log.Error(err.Error())
-}
-
 // Status says how the service is.
 func (a *Agent) Status() api.StingerStatus {
 	group := a.opts.Group.Status()
@@ -327,10 +339,12 @@ func (a *Agent) Status() api.StingerStatus {
 		Version: version.String(), Commit: applied.Commit, Tree: applied.Tree,
 		State: group.State, PID: group.PID,
 		Restarts: max(0, group.Starts-1), Crashes: group.Crashes,
-		LastExit: group.LastExit, LastError: a.lastErr,
+		LastExit: group.LastExit,
 	}
-	if s.LastError == "" {
-		s.LastError = group.LastError
+	for _, fault := range append(a.faults[:], group.LastError) {
+		if s.LastError == "" {
+			s.LastError = fault
+		}
 	}
 	if group.PID != 0 {
 		s.StartedAt = &group.StartedAt

@@ -61,11 +61,6 @@ func (a *Agent) serve(ctx context.Context, call *pullCall) {
 	}
 	defer a.release()
 	call.result = a.pull(ctx, call.request)
-	if call.result.Error != "" {
-		a.mu.Lock()
-		a.lastErr = call.result.Error
-		a.mu.Unlock()
-	}
 }
 
 // pull has the turn.
@@ -76,6 +71,7 @@ func (a *Agent) pull(ctx context.Context, request api.PullRequest) (result api.P
 		Commit: pulled.Commit, Tree: pulled.Tree, Changed: pulled.Changed,
 		Timings: api.Timings{Fetch: millis(pulled.Fetch), Apply: millis(pulled.Apply)},
 	}
+	a.note(faultPull, err)
 	if err == nil {
 		err = a.reload(ctx, request, pulled, pulled.Commit != before, &result)
 	}
@@ -84,9 +80,6 @@ func (a *Agent) pull(ctx context.Context, request api.PullRequest) (result api.P
 		result.Error = err.Error()
 		return result
 	}
-	a.mu.Lock()
-	a.lastErr = ""
-	a.mu.Unlock()
 	a.opts.Log.Info("pulled", "commit", short(result.Commit), "changed", result.Changed, "restarted", result.Restarted,
 		"fetch", pulled.Fetch, "apply", pulled.Apply)
 	return result
@@ -95,8 +88,7 @@ func (a *Agent) pull(ctx context.Context, request api.PullRequest) (result api.P
 // reload does what follows a pull that went well.
 func (a *Agent) reload(ctx context.Context, request api.PullRequest, pulled pull.Result, isNew bool, result *api.PullResult) error {
 	a.mu.Lock()
-	// The error goes before the start: what runs has none of an earlier try.
-	a.pulled, a.pulledAt, a.lastErr = true, time.Now(), ""
+	a.pulled, a.pulledAt = true, time.Now()
 	byHand := a.byHand
 	a.mu.Unlock()
 	spent, output, err := a.build(ctx, pulled.Tree)
