@@ -117,6 +117,8 @@ func syncText(s devspace.ServiceStatus, c devspace.ContainerStatus) string {
 		return "unknown"
 	case c.InSync:
 		return "in sync"
+	case c.Commit == s.Head:
+		return "does not run" // the notes and the state tell why
 	}
 	return "behind " + short(s.Head)
 }

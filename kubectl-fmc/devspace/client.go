@@ -29,6 +29,10 @@ type Client struct {
 	Dial PodDialer
 	// Poll is the time between two looks at something that is waited for.
 	Poll time.Duration
+	// Settle is the time after which a started process is looked at again.
+	Settle time.Duration
+	// Answer is how long a pod may take to answer a small question.
+	Answer time.Duration
 }
 
 // DefaultPoll is short enough not to be felt and asks the API server for a few
@@ -49,5 +53,5 @@ func NewClient(config *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
 	}
-	return &Client{Config: config, Kube: kube, Dynamic: dyn, Dial: forwardPods(config), Poll: DefaultPoll}, nil
+	return &Client{Config: config, Kube: kube, Dynamic: dyn, Dial: forwardPods(config), Poll: DefaultPoll, Settle: DefaultSettle, Answer: answerTimeout}, nil
 }

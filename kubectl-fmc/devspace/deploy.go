@@ -2,7 +2,6 @@ package devspace
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -51,14 +50,13 @@ func (c *Client) Deploy(ctx context.Context, devspace string, service *definitio
 			return err
 		}
 	}
-	var commit string
+	var push Pushed
 	if source != nil {
-		pushed, err := source.Push(ctx)
-		if err != nil {
+		if push, err = source.Push(ctx); err != nil {
 			return fmt.Errorf("pushing %s: %w", service.Path, err)
 		}
-		commit = pushed.Commit
-		printPushed(out, service.Name, pushed)
+		printPushed(out, service.Name, push)
+		PrintOutcomes(out, push.Outcomes)
 	}
 	for _, object := range objects {
 		if err := c.apply(ctx, object); err != nil {
@@ -76,15 +74,13 @@ func (c *Client) Deploy(ctx context.Context, devspace string, service *definitio
 	if err != nil {
 		return err
 	}
-	if err := c.verify(ctx, pods, commit); err != nil {
+	// A pod that could not take the push counts while it is there: a changed
+	// definition may have replaced it.
+	if err := c.checkDeploy(push.Commit, push.Outcomes).settled(ctx, runningStingers(pods)); err != nil {
 		return err
 	}
 	printSkipped(out, service.Name, pods)
-	what := "its image"
-	if commit != "" {
-		what = short(commit)
-	}
-	fmt.Fprintf(out, "%s: running %s in %s (%s)\n", service.Name, what, plural(len(pods), "pod"), seconds(time.Since(started)))
+	fmt.Fprintf(out, "%s: running %s in %s (%s)\n", service.Name, orElse(short(push.Commit), "its image"), plural(len(pods), "pod"), seconds(time.Since(started)))
 	return nil
 }
 
@@ -182,23 +178,6 @@ func (c *Client) stingerProblem(ctx context.Context, s stinger, status api.Sting
 	return problem{}, false
 }
 
-// verifyTime is how long a pod that calls itself ready may be behind the hub.
-const verifyTime = 10 * time.Second
-
-// verify makes sure that each of a service's pods runs the commit.
-func (c *Client) verify(ctx context.Context, pods []corev1.Pod, commit string) error {
-	ctx, cancel := context.WithTimeout(ctx, verifyTime)
-	defer cancel()
-	for i := range pods {
-		for _, s := range stingers(&pods[i]) {
-			if err := c.verifyStinger(ctx, s, commit); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // printSkipped tells what the webhook left out, which is the same for all pods.
 func printSkipped(out io.Writer, service string, pods []corev1.Pod) {
 	if len(pods) == 0 {
@@ -207,29 +186,6 @@ func printSkipped(out io.Writer, service string, pods []corev1.Pod) {
 	status, _ := injection(&pods[0])
 	for _, part := range sortedKeys(status.Skipped) {
 		fmt.Fprintf(out, "%s: no %s: %s\n", service, part, status.Skipped[part])
-	}
-}
-
-func (c *Client) verifyStinger(ctx context.Context, s stinger, commit string) error {
-	for {
-		status, err := c.stingerStatus(ctx, s)
-		if err == nil && status.Commit == commit {
-			return nil
-		}
-		if err == nil {
-			err = fmt.Errorf("%s/%s runs %s and not %s (state %s)", s.pod.Name, s.endpoint.Container, orElse(short(status.Commit), "nothing"), short(commit), status.State)
-			if status.LastError != "" {
-				err = fmt.Errorf("%w: %s", err, status.LastError)
-			}
-		}
-		select {
-		case <-ctx.Done():
-			if errors.Is(err, context.DeadlineExceeded) {
-				return fmt.Errorf("checking what %s runs: %w", s.pod.Name, err)
-			}
-			return err
-		case <-time.After(c.Poll):
-		}
 	}
 }
 

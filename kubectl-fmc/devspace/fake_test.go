@@ -38,6 +38,8 @@ func fakeClient(t *testing.T, answers pods, objects ...runtime.Object) *Client {
 		Kube:    fake.NewClientset(objects...),
 		Dynamic: dynamicfake.NewSimpleDynamicClient(scheme.Scheme, objects...),
 		Poll:    time.Millisecond,
+		Settle:  time.Millisecond,
+		Answer:  20 * time.Second,
 		Dial: func(_ string, target Target) PodTransport {
 			return &loopback{&http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				pod, port, err := target(ctx)

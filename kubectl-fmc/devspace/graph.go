@@ -6,11 +6,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/prometheus/common/expfmt"
@@ -79,21 +77,14 @@ type metricsPage struct {
 // metrics gets the page of each pod's netra, several at once.
 func (c *Client) metrics(ctx context.Context, pods []corev1.Pod) []metricsPage {
 	pages := make([]metricsPage, len(pods))
-	var wait sync.WaitGroup
-	slots := make(chan struct{}, manyPods)
-	for i := range pods {
-		slots <- struct{}{}
-		wait.Go(func() {
-			defer func() { <-slots }()
-			status, _ := injection(&pods[i])
-			if !slices.Contains(status.Injected, api.InjectNetra) {
-				pages[i].err = fmt.Errorf("it has no netra: %s", orElse(status.Skipped[api.InjectNetra], "it did not ask for it"))
-				return
-			}
-			pages[i].text, pages[i].err = c.ask(ctx, &pods[i], netraAdminPort(&pods[i]), http.MethodGet, "/metrics")
-		})
-	}
-	wait.Wait()
+	sideBySide(len(pods), func(i int) {
+		status, _ := injection(&pods[i])
+		if !slices.Contains(status.Injected, api.InjectNetra) {
+			pages[i].err = fmt.Errorf("it has no netra: %s", orElse(status.Skipped[api.InjectNetra], "it did not ask for it"))
+			return
+		}
+		pages[i].text, pages[i].err = c.ask(ctx, &pods[i], netraAdminPort(&pods[i]), "/metrics")
+	})
 	return pages
 }
 

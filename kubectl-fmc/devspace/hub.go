@@ -71,8 +71,10 @@ func (h *Hub) Repositories(ctx context.Context) (map[string]api.Repository, erro
 // peers is about 100 KiB.
 const maxAnswer = 16 << 20
 
-// getJSON gets a page of JSON.
+// getJSON gets a page of JSON within answerTimeout.
 func getJSON(ctx context.Context, client *http.Client, url string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	text, err := request(ctx, client, http.MethodGet, url)
 	if err != nil {
 		return err
@@ -85,8 +87,6 @@ func getJSON(ctx context.Context, client *http.Client, url string, into any) err
 
 // request sends a request without body and returns the answer's.
 func request(ctx context.Context, client *http.Client, method, url string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		return nil, err
@@ -137,8 +137,16 @@ func stingers(pod *corev1.Pod) []stinger {
 	return found
 }
 
-// ask sends one request to a port of a pod, over a connection of its own.
-func (c *Client) ask(ctx context.Context, pod *corev1.Pod, port int, method, path string) ([]byte, error) {
+// ask asks a port of a pod a small question, which it answers within c.Answer.
+func (c *Client) ask(ctx context.Context, pod *corev1.Pod, port int, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Answer)
+	defer cancel()
+	return c.send(ctx, pod, port, http.MethodGet, path)
+}
+
+// send sends one request to a port of a pod, over a connection of its own. The
+// answer may take as long as ctx lasts.
+func (c *Client) send(ctx context.Context, pod *corev1.Pod, port int, method, path string) ([]byte, error) {
 	transport := c.Dial(pod.Namespace, FixedPod(pod.Name, port))
 	defer transport.Close()
 	return request(ctx, &http.Client{Transport: transport}, method, "http://"+pod.Name+path)
@@ -147,7 +155,7 @@ func (c *Client) ask(ctx context.Context, pod *corev1.Pod, port int, method, pat
 // stingerStatus asks a Stinger how it is.
 func (c *Client) stingerStatus(ctx context.Context, s stinger) (api.StingerStatus, error) {
 	var status api.StingerStatus
-	text, err := c.ask(ctx, s.pod, s.endpoint.Port, http.MethodGet, "/status")
+	text, err := c.ask(ctx, s.pod, s.endpoint.Port, "/status")
 	if err != nil {
 		return status, fmt.Errorf("asking %s/%s for its status: %w", s.pod.Name, s.endpoint.Container, err)
 	}

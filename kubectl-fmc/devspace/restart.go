@@ -3,6 +3,7 @@ package devspace
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -24,20 +25,34 @@ func (c *Client) Restart(ctx context.Context, devspace, name string, out io.Writ
 		return err
 	}
 	asked := 0
+	var faults []error
 	for i := range pods {
 		for _, s := range stingers(&pods[i]) {
-			started := time.Now()
-			if _, err := c.ask(ctx, s.pod, s.endpoint.Port, http.MethodPost, "/reset"); err != nil {
-				return fmt.Errorf("restarting %s/%s: %w", s.pod.Name, s.endpoint.Container, err)
-			}
 			asked++
-			fmt.Fprintf(out, "%s/%s: restarted (%s)\n", s.pod.Name, s.endpoint.Container, seconds(time.Since(started)))
+			if err := c.restartOne(ctx, s, out); err != nil {
+				faults = append(faults, fmt.Errorf("restarting %s/%s: %w", s.pod.Name, s.endpoint.Container, err))
+			}
 		}
 	}
 	if asked > 0 {
-		return nil
+		return errors.Join(faults...)
 	}
 	return c.replacePods(ctx, devspace, name, out)
+}
+
+// restartOne restarts one process. That waits for a build under way, may have
+// one of its own, and gives the process its grace and its clean-up their time:
+// how long is enough is the caller's to say.
+func (c *Client) restartOne(ctx context.Context, s stinger, out io.Writer) error {
+	started := time.Now()
+	if _, err := c.send(ctx, s.pod, s.endpoint.Port, http.MethodPost, "/reset"); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("waiting too long (--timeout); it goes on by itself, see kubectl fmc status: %w", err)
+		}
+		return err
+	}
+	fmt.Fprintf(out, "%s/%s: restarted (%s)\n", s.pod.Name, s.endpoint.Container, seconds(time.Since(started)))
+	return nil
 }
 
 // checkService reports a service that is not deployed.

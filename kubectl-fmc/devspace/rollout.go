@@ -195,11 +195,13 @@ func (c *Client) newPods(ctx context.Context, d *appsv1.Deployment) ([]corev1.Po
 	return living(pods.Items), nil
 }
 
-// living leaves out pods that are being deleted.
+// living leaves out pods that are being deleted, and those that have ended:
+// an evicted one stays to be looked at, and nothing in it answers any more.
 func living(pods []corev1.Pod) []corev1.Pod {
 	var kept []corev1.Pod
 	for _, pod := range pods {
-		if pod.DeletionTimestamp == nil {
+		ended := pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
+		if pod.DeletionTimestamp == nil && !ended {
 			kept = append(kept, pod)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/formicarium/formicarium/internal/api"
@@ -120,35 +119,22 @@ func (c *Client) heads(ctx context.Context, devspace string, status *Status) map
 	return heads
 }
 
-// compare sets what is in step with the hub.
+// compare sets what is in step with the hub: what has the head and runs it.
 func (s *ServiceStatus) compare() {
 	s.InSync = s.Head != ""
 	for i := range s.Pods {
 		for j := range s.Pods[i].Containers {
 			container := &s.Pods[i].Containers[j]
-			container.InSync = s.Head != "" && container.Commit == s.Head
+			container.InSync = s.Head != "" && runs(container.StingerStatus, s.Head)
 			s.InSync = s.InSync && container.InSync
 		}
 	}
 }
 
-// manyPods bounds how many pods are asked at once; each is a connection of its
-// own to the API server.
-const manyPods = 8
-
-// describePods describes pods in their order, several at once.
+// describePods describes pods in their order.
 func (c *Client) describePods(ctx context.Context, pods []corev1.Pod) []PodStatus {
 	described := make([]PodStatus, len(pods))
-	var wait sync.WaitGroup
-	slots := make(chan struct{}, manyPods)
-	for i := range pods {
-		slots <- struct{}{}
-		wait.Go(func() {
-			described[i] = c.describePod(ctx, &pods[i])
-			<-slots
-		})
-	}
-	wait.Wait()
+	sideBySide(len(pods), func(i int) { described[i] = c.describePod(ctx, &pods[i]) })
 	return described
 }
 

@@ -35,6 +35,28 @@ func TestStatusComparesPodsWithTheHub(t *testing.T) {
 	}
 }
 
+// A Stinger has applied the head before it builds and starts it.
+func TestStatusTakesNoAppliedCommitForWhatRuns(t *testing.T) {
+	const head = "aaaaaaaaaa"
+	for want, status := range map[string]api.StingerStatus{
+		"build failed": {Commit: head, State: api.StateRunning, LastError: "building: exit 2"},
+		"crashed":      {Commit: head, State: api.StateBackoff, LastExit: "exit 1"},
+		"building":     {Commit: head, State: api.StateBuilding},
+	} {
+		client := fakeClient(t, pods{
+			"tanajura-1:3002": answer(api.RepositoryList{Repositories: []api.Repository{{Name: "orders", Head: head}}}),
+			"orders-1:24000":  answer(status),
+		}, append(deployment("orders", 1), servicePod("orders", "orders-1", corev1.ConditionTrue), hubPod(), mine())...)
+		got, err := client.Status(t.Context(), "mine", "orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := got.Services[0]; s.InSync || s.Pods[0].Containers[0].InSync {
+			t.Errorf("%s: in sync", want)
+		}
+	}
+}
+
 func TestStatusWithoutHub(t *testing.T) {
 	client := fakeClient(t, pods{
 		"orders-1:24000": func(w http.ResponseWriter, _ *http.Request) {

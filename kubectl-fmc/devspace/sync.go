@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -12,7 +13,6 @@ import (
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/kubectl-fmc/snapshot"
 	"github.com/formicarium/formicarium/kubectl-fmc/snapshot/push"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Directory is a local directory that is synced to a service: a Source, and a
@@ -81,9 +81,7 @@ func pushed(snap snapshot.Snapshot, result push.Result) Pushed {
 // save with what became of it in each pod.
 func (d *Directory) Watch(ctx context.Context, timings bool, out io.Writer) error {
 	w := &watcher{service: d.service, timings: timings, out: SyncWriter(out)}
-	w.restarted = func(o api.Outcome) {
-		w.checks.Go(func() { d.checkRestart(ctx, o, w.out) })
-	}
+	w.check = func(p Pushed) { w.checkLater(ctx, p, d.check) }
 	defer w.checks.Wait()
 	return snapshot.Run(ctx, snapshot.Config{Repo: d.repo, Pusher: d.pusher, OnEvent: w.event})
 }
@@ -95,9 +93,10 @@ type watcher struct {
 	out     io.Writer
 	failed  string // the failure that was printed last, "" after a success
 
-	// restarted is told of each container whose process was started anew.
-	restarted func(api.Outcome)
-	checks    sync.WaitGroup
+	// check looks, and tells later, what became of a push.
+	check  func(Pushed)
+	checks sync.WaitGroup
+	stale  context.CancelFunc // ends the check of the push before
 }
 
 func (w *watcher) event(e snapshot.Event) {
@@ -105,19 +104,17 @@ func (w *watcher) event(e snapshot.Event) {
 	switch e.Kind {
 	case snapshot.Synced:
 		w.failed = ""
-		fmt.Fprintf(w.out, "%s %s: %s\n", now, w.service, saveLine(e))
+		if !e.Push.UpToDate { // else it is told when the pods have been asked
+			fmt.Fprintf(w.out, "%s %s: %s\n", now, w.service, saveLine(e))
+		}
 		for _, skipped := range e.Snapshot.Skipped {
 			fmt.Fprintf(w.out, "%s %s: left out %s\n", now, w.service, skipped)
 		}
 		PrintOutcomes(w.out, e.Push.Outcomes)
-		for _, o := range e.Push.Outcomes {
-			if o.Result.Restarted {
-				w.restarted(o)
-			}
-		}
 		if w.timings {
 			w.printTimings(e)
 		}
+		w.check(pushed(e.Snapshot, e.Push))
 	case snapshot.Failed:
 		// The same failure each few seconds is one piece of news.
 		if text := e.Err.Error(); text != w.failed {
@@ -131,11 +128,30 @@ func (w *watcher) event(e snapshot.Event) {
 	}
 }
 
+// checkLater tells what a check of the push finds, unless a newer push comes
+// first. Where the hub was up to date it is all that there is to tell.
+func (w *watcher) checkLater(ctx context.Context, p Pushed, check func(context.Context, Pushed) error) {
+	if w.stale != nil {
+		w.stale()
+	}
+	ctx, w.stale = context.WithCancel(ctx)
+	w.checks.Go(func() {
+		err := check(ctx, p)
+		now := time.Now().Format("15:04:05")
+		switch {
+		case ctx.Err() != nil:
+		case err != nil && p.UpToDate:
+			fmt.Fprintf(w.out, "%s %s: %s is on the hub and does not run\n%s\n", now, w.service, short(p.Commit), indent(err.Error()))
+		case err != nil:
+			fmt.Fprintln(w.out, indent(err.Error()))
+		case p.UpToDate:
+			fmt.Fprintf(w.out, "%s %s: in sync at %s\n", now, w.service, short(p.Commit))
+		}
+	})
+}
+
 // saveLine tells what was saved, where it is and how long it took.
 func saveLine(e snapshot.Event) string {
-	if e.Push.UpToDate {
-		return fmt.Sprintf("in sync at %s", short(e.Push.Commit.String()))
-	}
 	line := fmt.Sprintf("%s → %s", changedText(e.Snapshot), short(e.Push.Commit.String()))
 	if len(e.Push.Outcomes) == 0 {
 		line += ", no pod to tell"
@@ -193,41 +209,60 @@ func (w *watcher) printTimings(e snapshot.Event) {
 	}
 }
 
-// settleTime is after how long a restarted process is looked at again: one that
-// cannot start mostly ends within this time.
-const settleTime = 1500 * time.Millisecond
-
-// checkRestart tells where a process that was started ended by itself soon
-// after.
-func (d *Directory) checkRestart(ctx context.Context, o api.Outcome, out io.Writer) {
-	if err := d.settled(ctx, o); err != nil && ctx.Err() == nil {
-		fmt.Fprintf(out, "  %v\n", err)
+// containers returns the living containers of the service whose Stingers can be
+// asked; with outcomes only those that started a process.
+func (d *Directory) containers(ctx context.Context, outcomes []api.Outcome) ([]stinger, error) {
+	pods, err := d.client.servicePods(ctx, d.devspace, d.service)
+	if err != nil {
+		return nil, err
 	}
+	found := runningStingers(pods)
+	if outcomes == nil {
+		return found, nil
+	}
+	return slices.DeleteFunc(found, func(s stinger) bool {
+		return !slices.ContainsFunc(outcomes, func(o api.Outcome) bool {
+			return o.Pod == s.pod.Name && o.Container == s.endpoint.Container && o.Result.Restarted
+		})
+	}), nil
 }
 
-// settled waits for settleTime and reports a process that does not run then,
-// with the last lines of its log.
-func (d *Directory) settled(ctx context.Context, o api.Outcome) error {
-	select {
-	case <-ctx.Done():
+// check reports what does not run after a push that no pod refused.
+func (d *Directory) check(ctx context.Context, p Pushed) error {
+	if p.UpToDate {
+		return d.checkPresent(ctx, p.Commit)
+	}
+	return d.checkRestarts(ctx, p)
+}
+
+// checkRestarts reports processes that were started by a push and ended by
+// themselves soon after.
+func (d *Directory) checkRestarts(ctx context.Context, p Pushed) error {
+	if !slices.ContainsFunc(p.Outcomes, func(o api.Outcome) bool { return o.Result.Restarted }) {
 		return nil
-	case <-time.After(settleTime):
 	}
-	pod, err := d.client.Kube.CoreV1().Pods(d.devspace).Get(ctx, o.Pod, metav1.GetOptions{})
+	started, err := d.containers(ctx, p.Outcomes)
 	if err != nil {
-		return nil // replaced meanwhile: its successor starts anew
+		return err
 	}
-	for _, s := range stingers(pod) {
-		if s.endpoint.Container != o.Container {
-			continue
+	k := d.client.checkNow(p.Commit)
+	faults := make([]error, len(started))
+	sideBySide(len(started), func(i int) {
+		if p := k.endsSoon(ctx, started[i]); p != nil {
+			faults[i] = k.error(started[i], p)
 		}
-		status, err := d.client.stingerStatus(ctx, s)
-		if err == nil && status.State == api.StateBackoff && status.Commit == o.Result.Commit {
-			return fmt.Errorf("%s/%s: the process ended by itself (%s)\n%s", o.Pod, o.Container,
-				orElse(status.LastExit, status.LastError), indent(indent(d.client.lastLog(ctx, pod, o.Container, false))))
-		}
+	})
+	return errors.Join(faults...)
+}
+
+// checkPresent reports what does not run the commit that the hub has had
+// before: nobody was told of it, so nobody answered.
+func (d *Directory) checkPresent(ctx context.Context, commit string) error {
+	containers, err := d.containers(ctx, nil)
+	if err != nil {
+		return err
 	}
-	return nil
+	return d.client.checkNow(commit).settled(ctx, containers)
 }
 
 // SyncOnce brings the hub to the directory's present state and tells what
@@ -246,13 +281,8 @@ func (d *Directory) SyncOnce(ctx context.Context, out io.Writer) error {
 		}
 	}
 	took := time.Since(started)
-	for _, o := range p.Outcomes {
-		if !o.Result.Restarted {
-			continue
-		}
-		if err := d.settled(ctx, o); err != nil {
-			return err
-		}
+	if err := d.check(ctx, p); err != nil {
+		return err
 	}
 	fmt.Fprintf(out, "%s: in sync (%s)\n", d.service, seconds(took))
 	return nil
