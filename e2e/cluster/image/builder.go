@@ -63,8 +63,7 @@ func (b Builder) build(ctx context.Context, d Definition) (Archive, error) {
 	}
 	dir := filepath.Join(b.Cache.Dir, "images", d.Name+"-"+key)
 	a := Archive{Path: filepath.Join(dir, d.Name+".tar"), Reference: d.Reference(b.Tag)}
-	digest, err := os.ReadFile(filepath.Join(dir, "digest"))
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, "digest")); errors.Is(err, fs.ErrNotExist) {
 		unlock, err := build.Lock(ctx, filepath.Join(b.Cache.Dir, "images.lock"))
 		if err != nil {
 			return a, err
@@ -78,10 +77,9 @@ func (b Builder) build(ctx context.Context, d Definition) (Archive, error) {
 		}
 		fmt.Fprintf(b.Log, "built image %s in %s\n", d.Name, time.Since(began).Round(10*time.Millisecond))
 		b.prune(d.Name, dir)
-	} else if err != nil {
-		return a, err
 	}
-	if digest, err = os.ReadFile(filepath.Join(dir, "digest")); err != nil {
+	digest, err := os.ReadFile(filepath.Join(dir, "digest"))
+	if err != nil {
 		return a, err
 	}
 	a.Digest = string(digest)

@@ -170,12 +170,20 @@ func (p *process) wait(ctx context.Context, ready func(context.Context) error) e
 		}
 		select {
 		case <-p.exited:
-			return fmt.Errorf("it ended: %v", p.err)
+			return p.end()
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for it: %w (last: %v)", context.Cause(ctx), err)
+			return fmt.Errorf("waiting for it: %w (last: %w)", context.Cause(ctx), err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// end tells how the process ended; it has.
+func (p *process) end() error {
+	if p.err == nil {
+		return errors.New("it ended")
+	}
+	return fmt.Errorf("it ended: %w", p.err)
 }
 
 // logTail returns the end of the daemon's log, under a headline.

@@ -200,7 +200,7 @@ func (l Layout) poll(ctx context.Context, ready func(context.Context) error) err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w (last: %v)\n%s", context.Cause(ctx), err, l.logTail(kubelet))
+			return fmt.Errorf("%w (last: %w)\n%s", context.Cause(ctx), err, l.logTail(kubelet))
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
