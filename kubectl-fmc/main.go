@@ -2,7 +2,7 @@
 // cluster, makes devspaces, and runs services in them straight from local
 // directories.
 //
-//	kubectl fmc install
+//	kubectl fmc install --registry REGISTRY
 //	kubectl fmc devspace create mine
 //	kubectl fmc deploy orders ./orders -w
 //

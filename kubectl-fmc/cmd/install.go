@@ -15,10 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-const (
-	defaultRegistry    = "ghcr.io/formicarium"
-	defaultJaegerImage = "jaegertracing/jaeger:2.13.0"
-)
+const defaultJaegerImage = "jaegertracing/jaeger:2.13.0"
 
 type installOptions struct {
 	*app
@@ -34,10 +31,13 @@ func newCmdInstall(a *app) *cobra.Command {
 		Short: "Install Formicarium in the cluster, or update it",
 		Long: `Installs what the devspaces of a cluster share, in namespace fmc-system: the
 webhook that adds netra and Stinger to pods that ask for it, its certificate,
-and Jaeger for traces. Waits until the webhook works. Run again, it updates.`,
-		Example: `  kubectl fmc install
-  kubectl fmc install --tracing-endpoint http://collector.tracing:14268/api/traces
-  kubectl fmc install --dry-run=client > formicarium.yaml`,
+and Jaeger for traces. Waits until the webhook works. Run again, it updates.
+
+No images are published yet: --registry names where you pushed your own (see
+«Install it» in the README).`,
+		Example: `  kubectl fmc install --registry registry.example/fmc --tag v1
+  kubectl fmc install --registry registry.example/fmc --tracing-endpoint http://collector.tracing:14268/api/traces
+  kubectl fmc install --registry registry.example/fmc --dry-run=client > formicarium.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.complete()
@@ -48,7 +48,7 @@ and Jaeger for traces. Waits until the webhook works. Run again, it updates.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.config.Registry, "registry", defaultRegistry, "Registry and path of Formicarium's images")
+	f.StringVar(&o.config.Registry, "registry", "", "Registry and path of Formicarium's images (required)")
 	f.StringVar(&o.config.Tag, "tag", "", "Tag of Formicarium's images (default: this plugin's version)")
 	f.StringVar(&o.config.PullPolicy, "image-pull-policy", "IfNotPresent", "Always, IfNotPresent or Never")
 	f.StringVar(&o.config.JaegerImage, "jaeger-image", defaultJaegerImage, "Image of the trace store")
@@ -88,7 +88,7 @@ func (o *installOptions) validate() error {
 		faults = append(faults, fmt.Errorf("--dry-run=%q: want none or client", o.dryRun))
 	}
 	if o.config.Registry = strings.TrimRight(o.config.Registry, "/"); o.config.Registry == "" {
-		faults = append(faults, errors.New("--registry: want a registry and path such as "+defaultRegistry))
+		faults = append(faults, errors.New("--registry is missing: no images are published yet, so build and push them (see «Install it» in the README) and name the registry and path, such as registry.example/fmc"))
 	}
 	if e := o.config.TracingEndpoint; e != "" {
 		if u, err := url.Parse(e); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {

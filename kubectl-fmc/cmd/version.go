@@ -47,7 +47,7 @@ func newCmdVersion(a *app) *cobra.Command {
 
 func installedText(v devspace.Versions) string {
 	if v.Installed == "" {
-		return "not installed (kubectl fmc install)"
+		return "not installed (kubectl fmc install --registry REGISTRY)"
 	}
 	return v.Installed + " (" + v.Image + ")"
 }

@@ -126,7 +126,7 @@ func (c *Client) inspectService(ctx context.Context, pod *corev1.Pod) []problem 
 	asked := pod.Annotations[api.AnnotationInject]
 	status, marked := injection(pod)
 	if asked != "" && asked != api.InjectDisabled && !marked {
-		return []problem{{text: "the webhook did not see the pod: run kubectl fmc install", patience: 0}}
+		return []problem{{text: "the webhook did not see the pod: run kubectl fmc install --registry REGISTRY", patience: 0}}
 	}
 	var problems []problem
 	for part, reason := range status.Skipped {

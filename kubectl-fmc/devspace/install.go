@@ -204,7 +204,7 @@ type Installation struct {
 }
 
 // ErrNotInstalled says so.
-var ErrNotInstalled = errors.New("Formicarium is not installed in this cluster: run kubectl fmc install") //nolint:staticcheck // ST1005: a name is capitalised
+var ErrNotInstalled = errors.New("Formicarium is not installed in this cluster: run kubectl fmc install --registry REGISTRY") //nolint:staticcheck // ST1005: a name is capitalised
 
 // Installation reads what an installation says of itself.
 func (c *Client) Installation(ctx context.Context) (Installation, error) {

@@ -86,7 +86,7 @@ func TestRolloutTellsWhatItWaitsFor(t *testing.T) {
 		},
 		"no webhook": {
 			change:  func(p *corev1.Pod) { delete(p.Annotations, api.AnnotationStatus) },
-			printed: "kubectl fmc install", failed: "the webhook did not see the pod",
+			printed: "kubectl fmc install --registry", failed: "the webhook did not see the pod",
 		},
 		"process ends": {
 			status:  api.StingerStatus{State: api.StateBackoff, LastExit: "exit 3"},
