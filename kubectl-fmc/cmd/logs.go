@@ -17,7 +17,7 @@ func newCmdLogs(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			config.Devspace, config.Service = space, args[0]
+			config.Devspace, config.Service, config.Problems = space, args[0], a.ErrOut
 			return client.Logs(c.Context(), config, a.Out)
 		},
 	}

@@ -31,6 +31,8 @@ type Client struct {
 	Poll time.Duration
 	// Settle is the time after which a started process is looked at again.
 	Settle time.Duration
+	// FollowEvery is the time between two looks for logs to follow.
+	FollowEvery time.Duration
 	// Answer is how long a pod may take to answer a small question.
 	Answer time.Duration
 }
@@ -53,5 +55,8 @@ func NewClient(config *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
 	}
-	return &Client{Config: config, Kube: kube, Dynamic: dyn, Dial: forwardPods(config), Poll: DefaultPoll, Settle: DefaultSettle, Answer: answerTimeout}, nil
+	return &Client{
+		Config: config, Kube: kube, Dynamic: dyn, Dial: forwardPods(config),
+		Poll: DefaultPoll, Settle: DefaultSettle, FollowEvery: DefaultFollowEvery, Answer: answerTimeout,
+	}, nil
 }

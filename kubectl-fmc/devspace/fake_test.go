@@ -39,7 +39,9 @@ func fakeClient(t *testing.T, answers pods, objects ...runtime.Object) *Client {
 		Dynamic: dynamicfake.NewSimpleDynamicClient(scheme.Scheme, objects...),
 		Poll:    time.Millisecond,
 		Settle:  time.Millisecond,
-		Answer:  20 * time.Second,
+
+		FollowEvery: 5 * time.Millisecond,
+		Answer:      20 * time.Second,
 		Dial: func(_ string, target Target) PodTransport {
 			return &loopback{&http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				pod, port, err := target(ctx)

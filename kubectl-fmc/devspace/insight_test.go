@@ -81,7 +81,7 @@ func TestNewestTraces(t *testing.T) {
 func TestCopyLines(t *testing.T) {
 	var out bytes.Buffer
 	long := strings.Repeat("x", maxLine+10)
-	if err := copyLines(&out, strings.NewReader("a\n\nb\n"+long+"\nlast"), "pod "); err != nil {
+	if err := copyLines(&out, strings.NewReader("a\n\nb\n"+long+"\nlast"), "pod ", nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := out.String(); !strings.HasPrefix(got, "pod a\npod \npod b\npod x") || !strings.HasSuffix(got, "\npod last\n") {
