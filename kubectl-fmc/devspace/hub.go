@@ -174,10 +174,15 @@ func serviceSelector(name string) string {
 	return api.LabelService + "=" + name
 }
 
-// servicePods returns the living pods of a service, or of all services where
-// name is empty.
+// servicePods returns the living pods of a deployed service. Where name is empty
+// it returns those of all services, also of ones that somebody else made and
+// the webhook marked.
 func (c *Client) servicePods(ctx context.Context, devspace, name string) ([]corev1.Pod, error) {
-	pods, err := c.Kube.CoreV1().Pods(devspace).List(ctx, metav1.ListOptions{LabelSelector: serviceSelector(name)})
+	selector := serviceSelector(name)
+	if name != "" {
+		selector += "," + managed
+	}
+	pods, err := c.Kube.CoreV1().Pods(devspace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
 		return nil, fmt.Errorf("listing pods: %w", err)
 	}

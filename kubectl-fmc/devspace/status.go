@@ -77,7 +77,7 @@ func (c *Client) Status(ctx context.Context, devspace, name string) (Status, err
 	for _, d := range deployments.Items {
 		service := ServiceStatus{Name: d.Name, Ready: d.Status.ReadyReplicas, Want: replicas(&d), Head: heads[d.Name].Head}
 		for i, pod := range pods {
-			if pod.Labels[api.LabelService] == d.Name {
+			if pod.Labels[api.LabelService] == d.Name && pod.Labels[api.LabelManagedBy] == api.FieldManager {
 				service.Pods = append(service.Pods, described[i])
 			}
 		}

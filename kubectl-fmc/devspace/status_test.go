@@ -10,7 +10,9 @@ import (
 )
 
 func TestStatusComparesPodsWithTheHub(t *testing.T) {
-	objects := append(deployment("orders", 1), servicePod("orders", "orders-1", corev1.ConditionTrue), servicePod("orders", "orders-2", corev1.ConditionTrue), hubPod(), mine())
+	foreign := servicePod("orders", "foreign", corev1.ConditionTrue) // the webhook marked it
+	delete(foreign.Labels, api.LabelManagedBy)
+	objects := append(deployment("orders", 1), foreign, servicePod("orders", "orders-1", corev1.ConditionTrue), servicePod("orders", "orders-2", corev1.ConditionTrue), hubPod(), mine())
 	client := fakeClient(t, pods{
 		"tanajura-1:3002": answer(api.RepositoryList{Repositories: []api.Repository{{Name: "orders", Head: "aaaaaaaaaa"}}}),
 		"orders-1:24000":  answer(api.StingerStatus{Commit: "aaaaaaaaaa", State: api.StateRunning}),

@@ -119,12 +119,19 @@ func (s *Service) service(devspace string) *corev1.Service {
 	return &corev1.Service{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: s.meta(devspace),
-		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, Selector: s.selector(), Ports: ports},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, Selector: s.endpoints(), Ports: ports},
 	}
 }
 
+// selector is the Deployment's, which can never be changed.
 func (s *Service) selector() map[string]string {
 	return map[string]string{api.LabelService: s.Name}
+}
+
+// endpoints is the Service's selector: the pods that a deploy made. The webhook
+// puts the service's label on any pod of that name that asks for netra.
+func (s *Service) endpoints() map[string]string {
+	return map[string]string{api.LabelService: s.Name, api.LabelManagedBy: api.FieldManager}
 }
 
 func (s *Service) deployment(devspace string) *appsv1.Deployment {

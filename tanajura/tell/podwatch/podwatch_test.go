@@ -83,6 +83,9 @@ func TestTargets(t *testing.T) {
 		pod("without-ip", "orders", func(p *corev1.Pod) { p.Status.PodIP = "" }),
 		pod("ending", "orders", func(p *corev1.Pod) { p.DeletionTimestamp, p.Finalizers = &now, []string{"x/y"} }),
 		pod("without-stinger", "orders", func(p *corev1.Pod) { p.Annotations = nil }),
+		pod("only-netra", "orders", func(p *corev1.Pod) {
+			p.Annotations[api.AnnotationStatus] = `{"service":"orders","injected":["netra"]}`
+		}),
 		pod("garbled", "orders", func(p *corev1.Pod) { p.Annotations[api.AnnotationStatus] = "{" }),
 		pod("other", "payments"),
 		pod("elsewhere", "orders", func(p *corev1.Pod) { p.Namespace = "yours" }),
