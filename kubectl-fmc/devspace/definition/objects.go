@@ -12,6 +12,7 @@ import (
 	"github.com/formicarium/formicarium/internal/api"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -222,12 +223,16 @@ func (s *Service) container(c Container, stingerPort int32) corev1.Container {
 	container := corev1.Container{
 		Name: c.Name, Image: c.Image, Command: c.Command, Args: c.Args, Env: c.Env,
 		ImagePullPolicy: corev1.PullIfNotPresent,
-		Resources:       c.Resources,
+		Resources:       withLimit(c.Resources),
 		SecurityContext: &corev1.SecurityContext{AllowPrivilegeEscalation: &no},
 		ReadinessProbe:  c.probe(stingerPort),
 	}
+	listed := map[string]bool{}
 	for _, p := range s.Ports {
-		if p.Container == c.Name {
+		// Two of the Service's may lead to one of the container's.
+		target := Port{Port: p.Target, Protocol: p.Protocol}.number()
+		if p.Container == c.Name && !listed[target] {
+			listed[target] = true
 			container.Ports = append(container.Ports, corev1.ContainerPort{Name: p.Name, ContainerPort: p.Target, Protocol: p.Protocol})
 		}
 	}
@@ -240,6 +245,24 @@ func (s *Service) container(c Container, stingerPort int32) corev1.Container {
 		}
 	}
 	return container
+}
+
+// DefaultMemoryLimit is what a devspace gives a container that has no limit of
+// its own; it refuses one that requests more.
+var DefaultMemoryLimit = resource.MustParse("1Gi")
+
+// withLimit gives a container that requests more memory than it would be
+// allowed a limit of what it requests.
+func withLimit(r corev1.ResourceRequirements) corev1.ResourceRequirements {
+	request, asked := r.Requests[corev1.ResourceMemory]
+	_, limited := r.Limits[corev1.ResourceMemory]
+	if !asked || limited || request.Cmp(DefaultMemoryLimit) <= 0 {
+		return r
+	}
+	limits := corev1.ResourceList{corev1.ResourceMemory: request}
+	maps.Copy(limits, r.Limits)
+	r.Limits = limits
+	return r
 }
 
 // probe tells whether the container is ready: by its definition, else by

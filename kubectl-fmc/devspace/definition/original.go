@@ -18,6 +18,7 @@ import (
 // out. Variables are not replaced: they never were.
 func (d *decoder) original(n *yaml.Node, name string) *Service {
 	s := &Service{Restart: true, Trace: true, Replicas: 1, Path: d.folder}
+	var patches *yaml.Node
 	ignored := func(n *yaml.Node, path string) { d.text(n, path) }
 	d.mapping(n, "", fields{
 		"name":     func(n *yaml.Node, path string) { s.Name = d.text(n, path) },
@@ -30,6 +31,7 @@ func (d *decoder) original(n *yaml.Node, name string) *Service {
 			d.items(n, path, func(n *yaml.Node, path string) { s.Ports = append(s.Ports, d.originalInterface(n, path)) })
 		},
 		"patches": func(n *yaml.Node, path string) {
+			patches = n
 			d.items(n, path, func(n *yaml.Node, path string) { s.Patches = append(s.Patches, d.patches(n, path)...) })
 		},
 	})
@@ -37,6 +39,7 @@ func (d *decoder) original(n *yaml.Node, name string) *Service {
 		s.Name = name
 	}
 	d.checkOriginal(n, s)
+	d.checkPatchKinds(patches, "patches", s)
 	if !s.Synced() {
 		s.Path = ""
 	}
@@ -105,6 +108,10 @@ func (d *decoder) checkOriginal(n *yaml.Node, s *Service) {
 			d.fault(n, "interfaces", "two are called %q", p.Name)
 		}
 		ports[p.Name] = true
+		if ports[p.number()] && p.Port != 0 { // no name has a slash
+			d.fault(n, "interfaces", "two are %s", p.number())
+		}
+		ports[p.number()] = true
 		if p.Container != "" && !containers[p.Container] {
 			d.fault(n, "interfaces", "%s names container %q, which is not there", p.Name, p.Container)
 		}

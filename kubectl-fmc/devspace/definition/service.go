@@ -60,8 +60,10 @@ func (d *decoder) service(n *yaml.Node, path, name, folder string) *Service {
 			}
 		}
 	}
+	nodes := known.record()
 	d.mapping(n, path, known)
 	d.checkService(n, path, s, c)
+	d.checkSlips(nodes, path, s, c)
 	c.Name, c.Sync = s.Name, s.Path != ""
 	for i := range s.Ports {
 		s.Ports[i].Container = c.Name
@@ -167,8 +169,9 @@ func (d *decoder) envSource(n *yaml.Node, path string) *corev1.EnvVarSource {
 
 func (d *decoder) ports(n *yaml.Node, path string) []Port {
 	var ports []Port
+	taken := map[string]bool{}
 	d.items(n, path, func(n *yaml.Node, path string) {
-		p := Port{Protocol: corev1.ProtocolTCP}
+		p, faults := Port{Protocol: corev1.ProtocolTCP}, len(d.faults)
 		if n.Kind != yaml.MappingNode {
 			p.Port = d.port(n, path)
 		} else {
@@ -182,9 +185,21 @@ func (d *decoder) ports(n *yaml.Node, path string) []Port {
 				d.fault(n, path, "port is missing")
 			}
 		}
-		ports = append(ports, d.completePort(n, path, p))
+		p = d.completePort(n, path, p)
+		if len(d.faults) == faults { // else its number is not what was meant
+			if taken[p.number()] {
+				d.fault(n, path, "two ports are %s", p.number())
+			}
+			taken[p.number()] = true
+		}
+		ports = append(ports, p)
 	})
 	return ports
+}
+
+// number is what a Service may have once: 8080/tcp.
+func (p Port) number() string {
+	return fmt.Sprintf("%d/%s", p.Port, strings.ToLower(string(p.Protocol)))
 }
 
 func (d *decoder) completePort(n *yaml.Node, path string, p Port) Port {
