@@ -41,8 +41,17 @@ func serve(ctx context.Context, cfg config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	teller := tell.New(stingers.find)
+	greeter := tell.NewGreeter(teller, h.Head, log)
 	if stingers.watch != nil {
-		watch.Go(func() { stingers.watch(watching) })
+		greet := func(service string, target tell.Target) { greeter.Greet(watching, service, target) }
+		if err := stingers.onStart(greet); err != nil {
+			return fmt.Errorf("watching pods: %w", err)
+		}
+		watch.Go(func() {
+			stingers.watch(watching)
+			greeter.Wait() // nobody starts any more
+		})
 	}
 	listener, err := net.Listen("tcp", cfg.address())
 	if err != nil {
@@ -52,7 +61,7 @@ func serve(ctx context.Context, cfg config, log *slog.Logger) error {
 	return run.Serve(ctx, listener, &http.Server{
 		Handler: server.New(server.Options{
 			Hub:   h,
-			Git:   smarthttp.New(h, smarthttp.Options{Teller: tell.New(stingers.find), Log: log}),
+			Git:   smarthttp.New(h, smarthttp.Options{Teller: teller, Log: log}),
 			Ready: stingers.ready,
 			Log:   log,
 		}),
@@ -65,6 +74,9 @@ type finder struct {
 	find  tell.Find
 	ready func() error          // nil: always
 	watch func(context.Context) // runs meanwhile; nil: nothing to run
+	// onStart has a function called with each that has just started; nil as
+	// watch is.
+	onStart func(func(service string, target tell.Target)) error
 }
 
 // findStingers chooses the way: a list if there is one, else the cluster's
@@ -86,5 +98,5 @@ func findStingers(cfg config, log *slog.Logger) (finder, error) {
 	if err != nil {
 		return finder{}, fmt.Errorf("watching pods: %w", err)
 	}
-	return finder{find: pods.Targets, ready: pods.Ready, watch: pods.Run}, nil
+	return finder{find: pods.Targets, ready: pods.Ready, watch: pods.Run, onStart: pods.OnStart}, nil
 }

@@ -42,8 +42,9 @@ func (a *Agent) enqueue(ctx context.Context, request api.PullRequest) api.PullRe
 	a.mu.Unlock()
 	<-call.done
 	result := call.result
-	// The second: the hub had a newer one only.
-	result.Superseded = request.Commit != call.request.Commit ||
+	// The first is no matter where the newer request was for the tip, and that is
+	// the same; the second: the hub had a newer one only.
+	result.Superseded = request.Commit != call.request.Commit && request.Commit != result.Commit ||
 		request.Commit != "" && result.Error == "" && result.Commit != request.Commit
 	return result
 }

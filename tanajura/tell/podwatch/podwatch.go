@@ -5,6 +5,9 @@
 //	go watch.Run(ctx)
 //	targets := watch.Targets("orders")
 //
+// It also tells of each Stinger whose container has just been seen to run: a
+// push between the Stinger's first pull and that moment did not reach it.
+//
 // It needs the right to list and watch pods in its namespace, and no other. Of
 // each pod it keeps the few fields that it uses.
 package podwatch
@@ -64,6 +67,30 @@ func New(client kubernetes.Interface, namespace string, log *slog.Logger) (*Watc
 	return w, nil
 }
 
+// OnStart has f called with each Stinger whose container was started, or was
+// running already at the first look. It is for before Run; f should not wait
+// for long.
+func (w *Watch) OnStart(f func(service string, target tell.Target)) error {
+	changed := func(before, now any) {
+		pod, ok := now.(*corev1.Pod)
+		if !ok {
+			return
+		}
+		old, _ := before.(*corev1.Pod)
+		for _, target := range w.running(pod) {
+			id := containerID(pod, target.Container)
+			if id != "" && (old == nil || !runs(old) || containerID(old, target.Container) != id) {
+				f(pod.Labels[api.LabelService], target)
+			}
+		}
+	}
+	_, err := w.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(now any) { changed(nil, now) },
+		UpdateFunc: changed,
+	})
+	return err
+}
+
 // Run watches until ctx ends. It goes on by itself where the API server goes
 // away and comes back.
 func (w *Watch) Run(ctx context.Context) { w.informer.RunWithContext(ctx) }
@@ -86,16 +113,38 @@ func (w *Watch) Targets(service string) []tell.Target {
 	var targets []tell.Target
 	for _, object := range objects {
 		pod, ok := object.(*corev1.Pod)
-		if !ok || pod.Status.Phase != corev1.PodRunning || pod.Status.PodIP == "" || pod.DeletionTimestamp != nil {
-			continue
+		if ok {
+			targets = append(targets, w.running(pod)...)
 		}
-		found, err := stingers(pod)
-		if err != nil {
-			w.log.Warn("reading a pod's annotation", "pod", pod.Name, "annotation", api.AnnotationStatus, "error", err)
-		}
-		targets = append(targets, found...)
 	}
 	return targets
+}
+
+// running returns the Stingers of a pod that runs.
+func (w *Watch) running(pod *corev1.Pod) []tell.Target {
+	if !runs(pod) {
+		return nil
+	}
+	found, err := stingers(pod)
+	if err != nil {
+		w.log.Warn("reading a pod's annotation", "pod", pod.Name, "annotation", api.AnnotationStatus, "error", err)
+	}
+	return found
+}
+
+func runs(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodRunning && pod.Status.PodIP != "" && pod.DeletionTimestamp == nil
+}
+
+// containerID returns the id of a container that runs, which changes with each
+// start; "" where it does not run.
+func containerID(pod *corev1.Pod, name string) string {
+	for _, s := range pod.Status.ContainerStatuses {
+		if s.Name == name && s.State.Running != nil {
+			return s.ContainerID
+		}
+	}
+	return ""
 }
 
 // stingers reads where a pod's Stingers are from what the webhook wrote.
@@ -125,6 +174,14 @@ func slim(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
+	var containers []corev1.ContainerStatus
+	for _, s := range pod.Status.ContainerStatuses {
+		kept := corev1.ContainerStatus{Name: s.Name, ContainerID: s.ContainerID}
+		if s.State.Running != nil {
+			kept.State.Running = &corev1.ContainerStateRunning{}
+		}
+		containers = append(containers, kept)
+	}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: pod.Name, Namespace: pod.Namespace, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
@@ -132,6 +189,6 @@ func slim(object any) (any, error) {
 			Labels:            map[string]string{api.LabelService: pod.Labels[api.LabelService]},
 			Annotations:       map[string]string{api.AnnotationStatus: pod.Annotations[api.AnnotationStatus]},
 		},
-		Status: corev1.PodStatus{Phase: pod.Status.Phase, PodIP: pod.Status.PodIP},
+		Status: corev1.PodStatus{Phase: pod.Status.Phase, PodIP: pod.Status.PodIP, ContainerStatuses: containers},
 	}, nil
 }

@@ -18,6 +18,7 @@ import (
 	k8stesting "k8s.io/client-go/testing"
 
 	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/tanajura/tell"
 )
 
 const namespace = "mine"
@@ -38,11 +39,14 @@ func pod(name, service string, change ...func(*corev1.Pod)) *corev1.Pod {
 	return p
 }
 
-func start(t *testing.T, client *fake.Clientset) *Watch {
+func start(t *testing.T, client *fake.Clientset, before ...func(*Watch)) *Watch {
 	t.Helper()
 	w, err := New(client, namespace, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, f := range before {
+		f(w)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -126,6 +130,66 @@ func TestWatchFollows(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the pod is gone", func() bool { return len(w.Targets("orders")) == 0 })
+}
+
+// running is a pod whose container has the id.
+func running(id string) *corev1.Pod {
+	return pod("orders-1", "orders", func(p *corev1.Pod) {
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", ContainerID: id, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
+	})
+}
+
+func TestOnStart(t *testing.T) {
+	old := running("0")
+	old.Name = "orders-0"
+	client := fake.NewClientset(old)
+	started := make(chan string, 10)
+	start(t, client, func(w *Watch) {
+		if err := w.OnStart(func(service string, target tell.Target) { started <- service + " " + target.Pod + " " + target.URL }); err != nil {
+			t.Fatal(err)
+		}
+	})
+	wants := func(what, pod string) {
+		t.Helper()
+		select {
+		case got := <-started:
+			if want := "orders " + pod + " http://10.0.0.1:24000"; got != want {
+				t.Errorf("%s: told of %q, want %q", what, got, want)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s: never told", what)
+		}
+	}
+	wants("a pod from before", "orders-0")
+	eventually(t, "a watch is open", func() bool {
+		return slices.ContainsFunc(client.Actions(), func(a k8stesting.Action) bool { return a.GetVerb() == "watch" })
+	})
+	pods := client.CoreV1().Pods(namespace)
+	update := func(p *corev1.Pod) {
+		t.Helper()
+		if _, err := pods.UpdateStatus(t.Context(), p, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := pods.Create(t.Context(), pod("orders-1", "orders", func(p *corev1.Pod) { p.Status = corev1.PodStatus{Phase: corev1.PodPending} }), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	update(running("1"))
+	wants("a start", "orders-1")
+	ready := running("1")
+	ready.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	update(ready) // nothing that concerns a Stinger
+	ended := running("1")
+	ended.Status.ContainerStatuses[0].State = corev1.ContainerState{}
+	update(ended)
+	update(running("2"))
+	wants("another start", "orders-1")
+	update(pod("orders-1", "orders", func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }))
+	update(running("3"))
+	wants("what came after the updates that are no start", "orders-1")
+	if len(started) != 0 {
+		t.Errorf("told of %q too", <-started)
+	}
 }
 
 func TestNotReadyWithoutRights(t *testing.T) {
