@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +45,9 @@ before the definition's. With --image no definition is needed.`,
 			services, err := o.services(o.name, o.path, o.ErrOut)
 			if err != nil {
 				return err
+			}
+			if o.watch && !slices.ContainsFunc(services, (*definition.Service).Synced) {
+				return errors.New("--watch: none of the services has a path, so there is nothing to watch")
 			}
 			return o.run(c.Context(), services)
 		},

@@ -3,13 +3,16 @@ package devspace
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/manifests"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 func installed() *corev1.ConfigMap {
@@ -115,6 +118,30 @@ func TestKindsAreKnown(t *testing.T) {
 		}
 		if gv := k.resource.GroupVersion().String(); gv != object.GetAPIVersion() {
 			t.Errorf("%s: %s, want %s", objectName(object), gv, object.GetAPIVersion())
+		}
+	}
+}
+
+// The same status has several causes; only missing rights have that way out.
+func TestExplainForbidden(t *testing.T) {
+	pods := schema.GroupResource{Resource: "pods"}
+	forbidden := func(reason string) *apierrors.StatusError {
+		return apierrors.NewForbidden(pods, "a", errors.New(reason))
+	}
+	terminating := forbidden("namespace mine is being terminated")
+	terminating.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{forbidden(`User "ann" cannot create resource "pods"`), true},
+		{forbidden("exceeded quota: devspace, requested: pods=1"), false},
+		{fmt.Errorf("applying pod/a: %w", terminating), false},
+		{errors.New("no route to host"), false},
+	} {
+		err := explainForbidden(test.err, "ask an administrator")
+		if got := strings.Contains(err.Error(), "ask an administrator"); got != test.want || !errors.Is(err, test.err) {
+			t.Errorf("%v: explained %t, want %t", err, got, test.want)
 		}
 	}
 }

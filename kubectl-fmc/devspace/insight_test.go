@@ -2,6 +2,7 @@ package devspace
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -10,6 +11,11 @@ import (
 
 	"github.com/formicarium/formicarium/internal/testutil"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
+	k8stesting "k8s.io/client-go/testing"
 )
 
 const page = `# HELP netra_requests_total HTTP requests.
@@ -75,6 +81,30 @@ func TestNewestTraces(t *testing.T) {
 	got := newest([]Trace{at("a", 1), at("c", 3), at("b", 2), at("c", 3), {ID: "empty"}}, 2)
 	if len(got) != 2 || got[0].ID != "c" || got[1].ID != "b" {
 		t.Errorf("newest = %+v", got)
+	}
+}
+
+// notFound is what a Service that is not there, or a Jaeger without the trace,
+// answers through the API server.
+type notFound struct{ rest.ResponseWrapper }
+
+func (notFound) DoRaw(context.Context) ([]byte, error) {
+	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "services"}, "jaeger")
+}
+
+func TestTraceWithoutAnOwnJaeger(t *testing.T) {
+	for endpoint, want := range map[string]string{
+		"http://collector.tracing:14268/api/traces": "no Jaeger of its own",
+		jaegerEndpoint: "no trace abc",
+	} {
+		installation := installed()
+		installation.Data["tracingEndpoint"] = endpoint
+		client := fakeClient(t, nil, installation)
+		client.Kube.(*fake.Clientset).AddProxyReactor("services", func(k8stesting.Action) (bool, rest.ResponseWrapper, error) {
+			return true, notFound{}, nil
+		})
+		_, err := client.Traces(t.Context(), TraceConfig{ID: "abc", Devspace: "mine"})
+		wantError(t, "trace with spans going to "+endpoint, err, want)
 	}
 }
 

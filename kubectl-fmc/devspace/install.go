@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/formicarium/formicarium/internal/api"
@@ -222,9 +223,11 @@ func (c *Client) Installation(ctx context.Context) (Installation, error) {
 	}, nil
 }
 
-// explainForbidden adds the way out to an error about missing rights.
+// explainForbidden adds the way out to an error about missing rights. Others
+// come with the same status: a namespace that is being deleted, or a quota.
 func explainForbidden(err error, way string) error {
-	if err != nil && apierrors.IsForbidden(err) {
+	other := apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || err != nil && strings.Contains(err.Error(), "exceeded quota")
+	if err != nil && apierrors.IsForbidden(err) && !other {
 		return fmt.Errorf("%w: %s", err, way)
 	}
 	return err

@@ -124,8 +124,8 @@ func (c *Client) jaeger(ctx context.Context, path string, query map[string]strin
 	text, err := c.Kube.CoreV1().Services(api.SystemNamespace).ProxyGet("http", manifests.JaegerName, "16686", path, query).DoRaw(ctx)
 	var answer jaegerAnswer
 	switch {
-	case apierrors.IsNotFound(err) && strings.HasPrefix(path, "/api/traces/"):
-		return nil, nil
+	case apierrors.IsNotFound(err) && strings.HasPrefix(path, "/api/traces/") && !c.tracesElsewhere(ctx):
+		return nil, nil // Jaeger has no such trace
 	case apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("this installation has no Jaeger of its own: look for traces where its --tracing-endpoint leads")
 	case err != nil:
@@ -147,6 +147,13 @@ func (c *Client) jaeger(ctx context.Context, path string, query map[string]strin
 		traces = append(traces, t)
 	}
 	return traces, nil
+}
+
+// tracesElsewhere tells whether the installation sends its spans to another
+// place than a Jaeger of its own.
+func (c *Client) tracesElsewhere(ctx context.Context) bool {
+	installation, err := c.Installation(ctx)
+	return err == nil && installation.TracingEndpoint != "" && installation.TracingEndpoint != jaegerEndpoint
 }
 
 func convertSpan(s jaegerSpan, service string) Span {
