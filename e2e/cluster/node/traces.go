@@ -19,7 +19,7 @@ func isProxyTable(table string) bool { return table == "ip kube-proxy" || table 
 // isOurs tells whether the node made the table: it carries the node's name, or
 // it came with the node's kube-proxy.
 func (b before) isOurs(table string) bool {
-	return table == "ip "+Name || (b.Sysctls != nil && isProxyTable(table) && !slices.Contains(b.Tables, table))
+	return table == "ip "+Name || table == "ip6 "+Name || (b.Sysctls != nil && isProxyTable(table) && !slices.Contains(b.Tables, table))
 }
 
 func (b before) removeTables(ctx context.Context) error {
