@@ -154,7 +154,9 @@ func (a *Agent) pullAtStart(ctx context.Context) *api.PullResult {
 func (a *Agent) resume(ctx context.Context) {
 	result, err := a.opts.Puller.Verify()
 	if err != nil {
-		a.note(faultPull, a.logged(fmt.Errorf("going on with the code that is here: %w", err)))
+		err = fmt.Errorf("going on with the code that is here: %w", err)
+		a.note(faultPull, err)
+		a.log(err)
 		return
 	}
 	if result.Commit == "" {
@@ -165,10 +167,10 @@ func (a *Agent) resume(ctx context.Context) {
 	}
 	a.opts.Log.Info("going on", "commit", result.Commit[:7], "mended", result.Changed)
 	if _, _, err := a.build(ctx, result.Tree); err != nil {
-		a.logged(err)
+		a.log(err)
 		return
 	}
-	a.logged(a.start(ctx))
+	a.log(a.start(ctx))
 }
 
 // take waits for the turn, release gives it back.
@@ -223,7 +225,9 @@ func (a *Agent) do(ctx context.Context, operation func() error) error {
 		return err
 	}
 	defer a.release()
-	return a.logged(operation())
+	err := operation()
+	a.log(err)
+	return err
 }
 
 // buildPresent builds the code that is here, unless that is done.

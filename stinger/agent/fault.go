@@ -23,10 +23,9 @@ func (a *Agent) note(kind faultKind, err error) {
 	}
 }
 
-// logged logs an error and returns it.
-func (a *Agent) logged(err error) error {
+// log logs an error where there is one.
+func (a *Agent) log(err error) {
 	if err != nil {
 		a.opts.Log.Error(err.Error())
 	}
-	return err
 }
