@@ -99,13 +99,16 @@ func (s settings) proxy(ctx context.Context, tracer *trace.Tracer, set *metrics.
 			}
 		})
 	}
-	p := proxy.New(proxy.Settings{
+	p, err := proxy.New(proxy.Settings{
 		Destination: proxy.OriginalDestination,
 		OwnPorts:    []uint16{uint16(s.inboundPort), uint16(s.outboundPort), uint16(s.adminPort)},
 		HTTPPorts:   s.httpPorts,
 		DialTimeout: dialTimeout,
 		Logger:      logger,
 	}, tracer, set)
+	if err != nil {
+		return fmt.Errorf("starting the proxy: %w", err)
+	}
 	logger.Info("serving", "version", version.String(), "service", s.serviceName,
 		"inbound", s.inboundPort, "outbound", s.outboundPort, "admin", s.adminPort)
 	ready.Store(true)

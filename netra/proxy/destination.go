@@ -18,27 +18,14 @@ import (
 const originalDst = 80
 
 // OriginalDestination asks the kernel where a redirected connection was meant
-// to go. It leaves the socket as it is: File would make it blocking.
-func OriginalDestination(conn net.Conn) (netip.AddrPort, error) {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return netip.AddrPort{}, fmt.Errorf("finding the destination of a %T: not a TCP connection", conn)
+// to go.
+func OriginalDestination(fd int) (destination netip.AddrPort, err error) {
+	if local := localAddr(fd).Addr(); local.Is4() { // also on a dual-stack socket
+		destination, err = originalDestination4(fd)
+	} else {
+		destination, err = originalDestination6(fd, local.Zone())
 	}
-	raw, err := tcp.SyscallConn()
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("finding the original destination: %w", err)
-	}
-	local := localAddr(conn).Addr()
-	var destination netip.AddrPort
-	var optErr error
-	err = raw.Control(func(fd uintptr) {
-		if local.Is4() { // also on a dual-stack socket
-			destination, optErr = originalDestination4(int(fd))
-		} else {
-			destination, optErr = originalDestination6(int(fd), local.Zone())
-		}
-	})
-	if err = errors.Join(err, optErr); err != nil {
 		return netip.AddrPort{}, fmt.Errorf("finding the original destination: %w", err)
 	}
 	return destination, nil
@@ -83,15 +70,15 @@ const (
 
 // refuse says why a connection must not be proxied, or "". A connection to
 // netra itself would be dialled by netra again, and again.
-func (p *Proxy) refuse(conn net.Conn, destination netip.AddrPort, err error) string {
+func (p *Proxy) refuse(local, destination netip.AddrPort, err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOPROTOOPT):
 		return refusedNotRedirected // the kernel tracks no such connection, or none at all
 	case err != nil || !destination.IsValid() || destination.Port() == 0:
 		return refusedUnknown
-	case destination == localAddr(conn):
+	case destination == local:
 		return refusedNotRedirected
-	case slices.Contains(p.settings.OwnPorts, destination.Port()) && isLocal(destination.Addr(), localAddr(conn).Addr()):
+	case slices.Contains(p.settings.OwnPorts, destination.Port()) && isLocal(destination.Addr(), local.Addr()):
 		return refusedLoop
 	}
 	return ""
@@ -112,16 +99,4 @@ func isLocal(address, known netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-func localAddr(conn net.Conn) netip.AddrPort  { return addrPort(conn.LocalAddr()) }
-func remoteAddr(conn net.Conn) netip.AddrPort { return addrPort(conn.RemoteAddr()) }
-
-func addrPort(a net.Addr) netip.AddrPort {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	ap := tcp.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }

@@ -72,7 +72,7 @@ type rig struct {
 	backend netip.AddrPort
 }
 
-func (r *rig) destination(net.Conn) (netip.AddrPort, error) {
+func (r *rig) destination(int) (netip.AddrPort, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.backend, nil
@@ -87,6 +87,12 @@ func (r *rig) to(l net.Listener) {
 // start runs a proxy until the test ends; configure may change its settings.
 func start(t *testing.T, configure ...func(*Settings, *trace.Settings)) *rig {
 	t.Helper()
+	return startWith(t, func(*Proxy) {}, configure...)
+}
+
+// startWith runs a proxy that change may have changed.
+func startWith(t *testing.T, change func(*Proxy), configure ...func(*Settings, *trace.Settings)) *rig {
+	t.Helper()
 	r := &rig{metrics: metrics.New("test"), spans: &recorder{}, inbound: listen(t), outbound: listen(t), stopped: make(chan struct{})}
 	s := Settings{Destination: r.destination, DialTimeout: patience, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	ts := trace.Settings{
@@ -96,7 +102,11 @@ func start(t *testing.T, configure ...func(*Settings, *trace.Settings)) *rig {
 	for _, c := range configure {
 		c(&s, &ts)
 	}
-	r.proxy = New(s, trace.New(ts, r.spans, r.metrics), r.metrics)
+	var err error
+	if r.proxy, err = New(s, trace.New(ts, r.spans, r.metrics), r.metrics); err != nil {
+		t.Fatal(err)
+	}
+	change(r.proxy)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
 	go func() {
@@ -221,4 +231,28 @@ func plain(s string) string {
 		}
 	}
 	return s
+}
+
+func addrPort(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() }
+
+// reset closes a connection with a reset.
+func reset(conn *net.TCPConn) {
+	conn.SetLinger(0)
+	conn.Close()
+}
+
+// drained waits until the other end has received everything that was written.
+func drained(t *testing.T, conn *net.TCPConn) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	eventually(t, func() bool {
+		unsent := 0
+		if err := raw.Control(func(fd uintptr) { unsent = unsentBytes(int(fd)) }); err != nil {
+			t.Error(err)
+		}
+		return unsent == 0
+	})
 }

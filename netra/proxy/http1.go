@@ -74,7 +74,7 @@ func (s *requests) over() {}
 
 // head is what the tracer is told of a request.
 func (l *link) head(m *http1.Message, server netip.AddrPort) trace.Head {
-	return trace.Head{Method: m.Method, Target: m.Target, Fields: m.Fields(), Client: remoteAddr(l.client), Server: server}
+	return trace.Head{Method: m.Method, Target: m.Target, Fields: m.Fields(), Client: l.from, Server: server}
 }
 
 // responses looks at what an HTTP/1 server sends. All of it is written at once.

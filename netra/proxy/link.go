@@ -2,12 +2,7 @@ package proxy
 
 import (
 	"errors"
-	"io"
-	"net"
 	"net/netip"
-	"os"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,84 +12,139 @@ import (
 )
 
 // link is one proxied connection: a client's, accepted, and one to the server
-// that the client meant.
+// that the client meant. Only its loop touches it.
 type link struct {
 	proxy       *Proxy
+	loop        *loop
 	direction   trace.Direction
 	side        *metrics.Side
-	client      *net.TCPConn
-	server      *net.TCPConn
+	client      end
+	server      end
+	from        netip.AddrPort // the client's address
 	destination netip.AddrPort
 	http        *exchange // nil where HTTP is not looked for
-
-	mu         sync.Mutex
-	aborted    bool
-	downEnded  bool // the server's stream has ended
-	serverDead bool // writing to the server failed
+	up, down    half      // from the client, from the server
+	phase       phase
+	lost        *lost       // the destination could not be reached
+	timer       *time.Timer // of the phase
+	downEnded   bool        // the server's stream has ended
+	serverDead  bool        // writing to the server failed
 }
 
-// protocol looks at what one end sends. It moves the window's r beyond what it
-// has understood.
-type protocol interface {
-	// digest looks at the unread bytes, and may put edited copies of them into
-	// h.out. With hold, what remains unread is not written yet.
-	digest(h *half) (hold bool)
-	// over says that the end has sent its last byte, all of it being written.
-	over()
+type phase uint8
+
+const (
+	connecting phase = iota
+	relaying
+	failing // the destination could not be reached; see lost
+	dying   // to be reset when the client has what was written
+	closed
+)
+
+// end is one of a link's two sockets.
+type end struct {
+	link *link
+	fd   int // -1: there is none
+	// What is known of the socket; the poller tells when it changes.
+	readable, writable bool
+	hung               bool // the other end's stream has ended or is broken
 }
 
-// half is one direction of a link.
-type half struct {
-	*reader
-	link     *link
-	protocol protocol
-	to       *net.TCPConn
-	bytes    *atomic.Uint64
-	out      []byte // edited bytes, to be written before window.buf[done:]
-	outPool  *[]byte
-	down     bool // from the server to the client
-	sink     bool // the receiver is gone, read and forget
+// ready implements source.
+func (e *end) ready(events uint32) {
+	l := e.link
+	e.hung = e.hung || events&hasHung != 0
+	if events&canRead != 0 {
+		e.readable = true
+	}
+	if events&canWrite != 0 && !e.writable {
+		e.writable = true
+		l.writable(e)
+	}
+	if events&canRead != 0 {
+		l.canRead(e)
+	}
 }
 
-// run proxies until both directions have ended.
-func (l *link) run(server *net.TCPConn, destination netip.AddrPort) {
-	l.mu.Lock()
-	l.server, l.destination = server, destination
-	if l.proxy.follows(destination.Port()) {
+// fault implements source.
+func (e *end) fault() { e.link.abort(trace.ReasonShutdown) }
+
+// begin dials the destination.
+func (l *link) begin() {
+	l.loop.links[l] = struct{}{}
+	if l.loop.closing {
+		l.finish(true)
+		return
+	}
+	if err := l.loop.register(l.client.fd, &l.client); err != nil {
+		l.proxy.settings.Logger.Warn("taking a connection", "error", err)
+		l.finish(true)
+		return
+	}
+	destination, err := l.proxy.settings.Destination(l.client.fd)
+	if reason := l.proxy.refuse(localAddr(l.client.fd), destination, err); reason != "" {
+		l.proxy.metrics.Refused.Add(metrics.Cause{Direction: l.direction.String(), Reason: reason}, 1)
+		l.proxy.settings.Logger.Debug("refusing a connection", "direction", l.direction, "from", l.from, "to", destination, "reason", reason, "error", err)
+		l.finish(true)
+		return
+	}
+	l.destination = destination
+	fd, err := connectSocket(destination, l.source())
+	if err != nil {
+		l.unreachable(err)
+		return
+	}
+	l.server = end{link: l, fd: fd}
+	if err := l.loop.register(fd, &l.server); err != nil {
+		l.unreachable(err)
+		return
+	}
+	l.timer = l.loop.after(l.proxy.settings.DialTimeout, &l.client, func() {
+		if l.phase == connecting {
+			l.unreachable(syscall.ETIMEDOUT)
+		}
+	})
+}
+
+// Source addresses of connections to the application. They are not the pod's
+// own: a connection whose client closes first leaves its port unusable for a
+// minute, towards this one destination, and at some 250 such connections a
+// second there is none left; only between loopback addresses does Linux use
+// the port again (tcp_tw_reuse). Nor is it 127.0.0.1, which programs take for
+// somebody at the machine itself.
+var (
+	loopbackSource4 = netip.MustParseAddr("127.0.0.6")
+	loopbackSource6 = netip.IPv6Loopback()
+)
+
+func (l *link) source() netip.Addr {
+	switch to := l.destination.Addr(); {
+	case l.direction != trace.Inbound, to.IsLinkLocalUnicast():
+		return netip.Addr{}
+	case to.Unmap().Is4():
+		return loopbackSource4
+	default:
+		return loopbackSource6
+	}
+}
+
+// connected begins to relay.
+func (l *link) connected() {
+	if err := connectResult(l.server.fd); err != nil {
+		l.unreachable(err)
+		return
+	}
+	l.timer.Stop()
+	l.timer = nil
+	l.phase = relaying
+	if l.proxy.follows(l.destination.Port()) {
 		l.http = &exchange{link: l}
 	}
-	aborted := l.aborted
-	l.mu.Unlock()
-	defer l.client.Close()
-	defer server.Close()
-	if aborted { // between dialling and here
-		return
-	}
-	up, errUp := l.half(l.client, server, &l.side.RequestBytes)
-	down, errDown := l.half(server, l.client, &l.side.ResponseBytes)
-	if errUp != nil || errDown != nil { // closed by now
-		return
-	}
-	down.down = true
-	up.protocol, down.protocol = l.protocols()
-	var both sync.WaitGroup
-	both.Go(func() {
-		defer l.contain()
-		down.pump()
-	})
-	func() {
-		defer l.contain()
-		up.pump()
-	}()
-	both.Wait()
-	if l.http != nil {
-		l.http.close(trace.ReasonClosed)
-	}
-}
-
-func (l *link) half(from, to *net.TCPConn, bytes *atomic.Uint64) (*half, error) {
-	r, err := newReader(from)
-	return &half{reader: r, link: l, to: to, bytes: bytes}, err
+	l.up = half{link: l, from: &l.client, to: &l.server, bytes: &l.side.RequestBytes}
+	l.down = half{link: l, from: &l.server, to: &l.client, bytes: &l.side.ResponseBytes, down: true}
+	l.up.protocol, l.down.protocol = l.protocols()
+	l.down.pump()
+	l.up.pump()
 }
 
 // protocols chooses what looks at the two directions.
@@ -106,126 +156,56 @@ func (l *link) protocols() (up, down protocol) {
 		&responses{exchange: l.http, framer: http1.NewFramer(http1.Response)}
 }
 
-// opaque copies; from a client to the application it tells the tracer that
-// there is something it cannot see.
-type opaque struct{ fromClient *link }
-
-func (o opaque) digest(h *half) bool {
-	h.r = h.w
-	if o.fromClient != nil {
-		o.fromClient.unseen()
-	}
-	return false
-}
-
-func (opaque) over() {}
-
-func (l *link) unseen() {
-	if l.direction == trace.Inbound {
-		l.proxy.tracer.Unseen()
-	}
-}
-
-// pump moves bytes until the sender's stream ends or either end is gone.
-func (h *half) pump() {
-	defer h.window.free()
-	for {
-		err := h.read()
-		switch {
-		case err == nil:
-		case errors.Is(err, os.ErrDeadlineExceeded): // woken to look again at what is held
-			h.link.client.SetReadDeadline(time.Time{})
-		case err == io.EOF:
-			h.end()
-			return
-		default:
-			h.failed(err)
-			return
-		}
-		if !h.forward() {
-			return
+// canRead is called when one end has something to be read.
+func (l *link) canRead(e *end) {
+	switch l.phase {
+	case relaying:
+		e.reads().pump()
+	case failing:
+		l.lost.look()
+	case dying:
+		if e == &l.client && e.hung { // it waits for nothing any more
+			l.finish(true)
 		}
 	}
 }
 
-// forward lets the protocol look at the window and writes what may go.
-func (h *half) forward() bool {
-	if h.r == h.w {
-		return true
+// writable is called when one end has room again, or is connected.
+func (l *link) writable(e *end) {
+	switch l.phase {
+	case connecting:
+		if e == &l.server {
+			l.connected()
+		}
+	case relaying:
+		e.writes().pump()
+	case dying:
+		if e == &l.client {
+			l.down.flushRest()
+		}
 	}
-	upTo := h.w
-	if h.protocol.digest(h) {
-		upTo = max(h.r, h.done)
-	}
-	return h.flush(upTo)
 }
 
-// flush writes the edited bytes and those of the window before upTo.
-func (h *half) flush(upTo int) bool {
-	rest := h.buf[h.done:upTo]
-	h.done = upTo
-	if len(h.out) > 0 {
-		h.out = append(h.out, rest...)
-		rest = h.out
+// reads and writes return the halves that read from an end and write to it.
+func (e *end) reads() *half {
+	if e == &e.link.client {
+		return &e.link.up
 	}
-	ok := h.write(rest)
-	h.freeOut()
-	h.settle()
-	return ok
+	return &e.link.down
 }
 
-func (h *half) write(p []byte) bool {
-	if len(p) == 0 || h.sink {
-		return true
+func (e *end) writes() *half {
+	if e == &e.link.client {
+		return &e.link.down
 	}
-	n, err := h.to.Write(p)
-	h.bytes.Add(uint64(n))
-	if err == nil {
-		return true
-	}
-	if h.down { // nobody is left to answer
-		h.link.abort(trace.ReasonClientReset)
-		return false
-	}
-	// The server is gone, but what it said before may still be on its way to
-	// the client: read on, so that the client can get to read it.
-	h.sink = true
-	return !h.link.serverGone()
-}
-
-// end passes the end of the sender's stream on.
-func (h *half) end() {
-	if h.r < h.w && !h.flush(h.w) {
-		return
-	}
-	h.protocol.over()
-	if h.down {
-		h.link.ended()
-	}
-	h.to.CloseWrite()
-}
-
-// failed passes a broken connection on as a reset.
-func (h *half) failed(err error) {
-	reason := trace.ReasonClientReset
-	switch {
-	case !h.down:
-	case errors.Is(err, syscall.ETIMEDOUT):
-		reason = trace.ReasonTimeout
-	default:
-		reason = trace.ReasonReset
-	}
-	h.link.abort(reason)
+	return &e.link.up
 }
 
 // ended notes that the server's stream has ended. Where the server does not
 // take what the client sends either, it is gone altogether.
 func (l *link) ended() {
-	l.mu.Lock()
 	l.downEnded = true
-	dead := l.serverDead
-	l.mu.Unlock()
-	if dead {
+	if l.serverDead {
 		l.abort(trace.ReasonReset)
 	}
 }
@@ -233,66 +213,114 @@ func (l *link) ended() {
 // serverGone notes that the server does not take what the client sends, and
 // reports whether its stream has ended, too.
 func (l *link) serverGone() bool {
-	l.mu.Lock()
 	l.serverDead = true
-	ended := l.downEnded
-	l.mu.Unlock()
-	if ended {
+	if l.downEnded {
 		l.abort(trace.ReasonReset)
 	}
-	return ended
+	return l.downEnded
 }
 
-// abort resets both connections, which ends both halves, and finishes the
-// requests in flight for this reason.
+// abort resets both connections and finishes the requests in flight for this
+// reason.
 func (l *link) abort(reason string) {
-	l.mu.Lock()
-	first := !l.aborted
-	l.aborted = true
-	server, http := l.server, l.http
-	l.mu.Unlock()
-	if !first {
+	if l.phase == dying && reason == trace.ReasonShutdown {
+		l.finish(true)
+	}
+	if l.phase == dying || l.phase == closed {
 		return
 	}
-	if http != nil {
-		http.close(reason)
+	if l.http != nil {
+		l.http.close(reason)
 	}
 	// What was written before is to arrive before the reset does.
-	if reason == trace.ReasonReset || reason == trace.ReasonTimeout {
-		drained(l.client)
+	if l.phase == relaying && (reason == trace.ReasonReset || reason == trace.ReasonTimeout) {
+		l.die(time.Millisecond, time.Now().Add(dieLimit))
+		return
 	}
-	reset(l.client)
-	if server != nil {
-		reset(server)
+	l.finish(true)
+}
+
+// dieLimit is how long a slow receiver may take before it is reset.
+const dieLimit = time.Second
+
+// die resets the client when it has received everything that was written, for a
+// reset throws away what is still to be sent.
+func (l *link) die(pause time.Duration, deadline time.Time) {
+	l.phase = dying
+	l.closeEnd(&l.server, true)
+	l.down.flushRest()
+	if len(l.down.rest) == 0 && unsentBytes(l.client.fd) == 0 || time.Now().After(deadline) {
+		l.finish(true)
+		return
 	}
+	l.timer = l.loop.after(pause, &l.client, func() {
+		if l.phase == dying {
+			l.die(min(2*pause, 50*time.Millisecond), deadline)
+		}
+	})
+}
+
+// halfDone is called when a half has passed its stream's end on.
+func (l *link) halfDone() {
+	if l.up.passed && l.down.passed {
+		l.finish(false)
+	}
+}
+
+// finish closes both connections.
+func (l *link) finish(reset bool) {
+	if l.phase == closed {
+		return
+	}
+	l.phase = closed
+	if l.http != nil {
+		l.http.close(trace.ReasonClosed)
+	}
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	l.closeEnd(&l.client, reset)
+	l.closeEnd(&l.server, reset)
+	l.up.release()
+	l.down.release()
+	if _, mine := l.loop.links[l]; mine {
+		delete(l.loop.links, l)
+		l.side.Open.Add(-1)
+		l.proxy.open.Add(-1)
+	}
+}
+
+func (l *link) closeEnd(e *end, reset bool) {
+	if e.fd < 0 {
+		return
+	}
+	l.loop.forget(e.fd)
+	closeSocket(e.fd, reset)
+	e.fd = -1
 }
 
 // wake makes the half that reads from the client look at its window again.
-func (l *link) wake() { l.client.SetReadDeadline(time.Unix(1, 0)) }
+func (l *link) wake() { l.up.later() }
 
-// reset closes a connection with a reset.
-func reset(conn *net.TCPConn) {
-	conn.SetLinger(0)
-	conn.Close()
+func (l *link) unseen() {
+	if l.direction == trace.Inbound {
+		l.proxy.tracer.Unseen()
+	}
 }
 
-// drainLimit is how long drained waits for a slow receiver.
-const drainLimit = time.Second
-
-// drained waits until the other end has received everything that was written,
-// for a reset throws away what is still to be sent.
-func drained(conn *net.TCPConn) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return
+// dialReason puts a failure to dial into a word.
+func dialReason(err error) string {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refused"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "unreachable"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "too_many_files"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "no_port"
+	case errors.Is(err, syscall.ETIMEDOUT):
+		return "timeout"
 	}
-	deadline := time.Now().Add(drainLimit)
-	for pause := time.Millisecond; time.Now().Before(deadline); pause = min(2*pause, 50*time.Millisecond) {
-		unsent := 0
-		err := raw.Control(func(fd uintptr) { unsent = unsentBytes(int(fd)) })
-		if err != nil || unsent == 0 {
-			return
-		}
-		time.Sleep(pause)
-	}
+	return "other"
 }

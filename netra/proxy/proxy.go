@@ -5,10 +5,15 @@
 //	err := p.Run(ctx, inbound, outbound, 10*time.Second)
 //
 // A connection's way: accept → original destination → guard → dial at once →
-// two halves, one goroutine each. A half reads what one end sent, lets a
-// protocol look at it, and writes it to the other end before it reads again; so
-// a slow receiver slows its sender, nothing is kept but an unfinished head, and
-// protocols in which the server speaks first never wait.
+// relay. It belongs to one event loop (loop.go), a goroutine that waits for all
+// its sockets at once: a sidecar has many connections and little to do on each,
+// and waking a goroutine for each direction would cost more than the work.
+//
+// A link has two halves (half.go), one for each direction. A half reads what
+// one end sent, lets a protocol look at it, and writes it to the other end
+// before it reads again; so a slow receiver slows its sender, nothing is kept
+// but an unfinished head and what one write left over, and protocols in which
+// the server speaks first never wait.
 //
 // What a half's protocol sees is a window of unread bytes. The HTTP/1 protocol
 // (http1.go) finds the heads in it, has the tracer give the fields to insert,
@@ -29,9 +34,10 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime/debug"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/formicarium/formicarium/netra/metrics"
@@ -40,8 +46,9 @@ import (
 
 // Settings are what a Proxy is built from.
 type Settings struct {
-	// Destination finds out where an accepted connection was meant to go.
-	Destination func(net.Conn) (netip.AddrPort, error)
+	// Destination finds out where the accepted connection with this descriptor
+	// was meant to go.
+	Destination func(fd int) (netip.AddrPort, error)
 	// OwnPorts are netra's own; at any local address they are never dialled.
 	OwnPorts []uint16
 	// HTTPPorts are the destination ports on which HTTP is looked for; empty
@@ -57,23 +64,39 @@ type Proxy struct {
 	settings Settings
 	tracer   *trace.Tracer
 	metrics  *metrics.Set
-	dialer   net.Dialer
+	accept   func(listener int) (fd int, from netip.AddrPort, err error)
+	maxOpen  int64
 
-	mu    sync.Mutex
-	links map[*link]struct{}
-	ended sync.WaitGroup
+	open  atomic.Int64
+	loops []*loop
+	next  atomic.Uint32 // counts the links, for their turn
 }
 
-// New returns a Proxy that serves nothing yet.
-func New(settings Settings, tracer *trace.Tracer, set *metrics.Set) *Proxy {
-	return &Proxy{
-		settings: settings,
-		tracer:   tracer,
-		metrics:  set,
-		dialer:   net.Dialer{Timeout: settings.DialTimeout},
-		links:    map[*link]struct{}{},
+// New returns a Proxy that serves nothing yet, and runs once. The error is the
+// kernel's, where it has no descriptors left.
+func New(settings Settings, tracer *trace.Tracer, set *metrics.Set) (*Proxy, error) {
+	p := &Proxy{settings: settings, tracer: tracer, metrics: set, accept: acceptSocket, maxOpen: maxOpen(maxFiles())}
+	for range min(maxLoops, runtime.GOMAXPROCS(0)) {
+		l, err := newLoop(p)
+		if err != nil {
+			return nil, err
+		}
+		p.loops = append(p.loops, l)
 	}
+	return p, nil
 }
+
+// reservedFiles are for what is no proxied connection: listeners, the exporter,
+// the admin port.
+const reservedFiles = 64
+
+// maxOpen returns how many connections fit into so many descriptors, two each.
+// Beyond it clients wait to be accepted.
+func maxOpen(files int) int64 { return int64(max(1, (files-reservedFiles)/2)) }
+
+// maxLoops bounds the event loops: two take some 60,000 requests a second, and
+// with more each finds less to do at a time.
+const maxLoops = 2
 
 // Listen listens on a port of all addresses, IPv4 and IPv6.
 func Listen(ctx context.Context, port int) (net.Listener, error) {
@@ -93,29 +116,48 @@ func Listen(ctx context.Context, port int) (net.Listener, error) {
 // because the application beside it may still be finishing its work. Then it
 // closes the listeners and resets what is left.
 func (p *Proxy) Run(ctx context.Context, inbound, outbound net.Listener, drain time.Duration) error {
-	dialling, stopDialling := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopDialling()
-	var accepting sync.WaitGroup
-	accepting.Go(func() { p.accept(dialling, inbound, trace.Inbound) })
-	accepting.Go(func() { p.accept(dialling, outbound, trace.Outbound) })
-
-	<-ctx.Done()
-	p.settings.Logger.Info("draining", "connections", p.Open(), "timeout", drain)
-	p.drain(drain)
-	err := errors.Join(inbound.Close(), outbound.Close())
-	accepting.Wait()
-	stopDialling()
-	p.abort()
-	p.ended.Wait()
+	var listeners []*listener
+	for direction, l := range map[trace.Direction]net.Listener{trace.Inbound: inbound, trace.Outbound: outbound} {
+		accepting, err := newListener(p.loops[0], l, direction)
+		if err != nil {
+			return err
+		}
+		listeners = append(listeners, accepting)
+	}
+	faults := make(chan error, len(p.loops))
+	for _, l := range p.loops {
+		go func() { faults <- l.run() }()
+	}
+	for _, a := range listeners {
+		a.loop.post(a, a.start)
+	}
+	var err error
+	left := len(p.loops)
+	select {
+	case <-ctx.Done():
+		p.settings.Logger.Info("draining", "connections", p.Open(), "timeout", drain)
+		p.drain(drain)
+	case err = <-faults: // the kernel takes no more questions
+		left--
+	}
+	// First no loop gives another one a link any more.
+	var closing sync.WaitGroup
+	for _, a := range listeners {
+		closing.Add(1)
+		a.loop.post(a, func() { a.close(); closing.Done() })
+	}
+	closing.Wait()
+	for _, l := range p.loops {
+		l.post(l, func() { l.stop(trace.ReasonShutdown) })
+	}
+	for range left {
+		err = errors.Join(err, <-faults)
+	}
 	return err
 }
 
 // Open returns how many connections are being proxied.
-func (p *Proxy) Open() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.links)
-}
+func (p *Proxy) Open() int { return int(p.open.Load()) }
 
 // drainPoll is how often drain looks; idle means twice in a row, since a
 // client may be between two connections.
@@ -132,96 +174,30 @@ func (p *Proxy) drain(timeout time.Duration) {
 	}
 }
 
+// abort resets every connection.
 func (p *Proxy) abort() {
-	p.mu.Lock()
-	links := make([]*link, 0, len(p.links))
-	for l := range p.links {
-		links = append(links, l)
-	}
-	p.mu.Unlock()
-	for _, l := range links {
-		l.abort(trace.ReasonShutdown)
+	for _, l := range p.loops {
+		l.post(l, func() { l.abort(trace.ReasonShutdown) })
 	}
 }
 
-// Pauses after a failure to accept. The common one is that no descriptor is
-// left, which ends when a connection does.
-const (
-	firstPause = 5 * time.Millisecond
-	lastPause  = time.Second
-)
-
-// accept serves a listener until it is closed.
-func (p *Proxy) accept(ctx context.Context, listener net.Listener, direction trace.Direction) {
-	pause := firstPause
-	for {
-		conn, err := listener.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			p.metrics.AcceptError.Add(1)
-			p.settings.Logger.Warn("accepting a connection", "direction", direction, "error", err, "pause", pause)
-			time.Sleep(pause)
-			pause = min(2*pause, lastPause)
-			continue
-		}
-		pause = firstPause
-		tcp, ok := conn.(*net.TCPConn)
-		if !ok {
-			conn.Close()
-			continue
-		}
-		l := p.newLink(tcp, direction)
-		p.ended.Go(func() { p.serve(ctx, l) })
-	}
-}
-
-func (p *Proxy) newLink(conn *net.TCPConn, direction trace.Direction) *link {
-	l := &link{proxy: p, direction: direction, side: &p.metrics.Inbound, client: conn}
+// serve gives an accepted connection to a loop; here is the one that accepted.
+func (p *Proxy) serve(here *loop, fd int, from netip.AddrPort, direction trace.Direction) {
+	l := &link{proxy: p, direction: direction, side: &p.metrics.Inbound, from: from}
 	if direction == trace.Outbound {
 		l.side = &p.metrics.Outbound
 	}
+	l.client = end{link: l, fd: fd}
+	l.server = end{link: l, fd: -1}
+	tune(fd)
 	l.side.Connections.Add(1)
 	l.side.Open.Add(1)
-	p.mu.Lock()
-	p.links[l] = struct{}{}
-	p.mu.Unlock()
-	return l
-}
-
-// serve proxies one connection to its end.
-func (p *Proxy) serve(ctx context.Context, l *link) {
-	defer func() {
-		p.mu.Lock()
-		delete(p.links, l)
-		p.mu.Unlock()
-		l.side.Open.Add(-1)
-	}()
-	defer l.contain()
-	destination, err := p.settings.Destination(l.client)
-	if reason := p.refuse(l.client, destination, err); reason != "" {
-		p.metrics.Refused.Add(metrics.Cause{Direction: l.direction.String(), Reason: reason}, 1)
-		p.settings.Logger.Debug("refusing a connection", "direction", l.direction, "from", l.client.RemoteAddr(), "to", destination, "reason", reason, "error", err)
-		reset(l.client)
-		return
-	}
-	server, err := p.dialer.DialContext(ctx, "tcp", destination.String())
-	if err != nil {
-		p.metrics.DialErrors.Add(metrics.Cause{Direction: l.direction.String(), Reason: dialReason(err)}, 1)
-		p.settings.Logger.Debug("dialling", "direction", l.direction, "to", destination, "error", err)
-		l.unreachable(destination, dialReason(err))
-		return
-	}
-	l.run(server.(*net.TCPConn), destination)
-}
-
-// contain keeps a fault in one connection from ending the process.
-func (l *link) contain() {
-	if fault := recover(); fault != nil {
-		l.proxy.metrics.Panics.Add(1)
-		l.proxy.settings.Logger.Error("a connection ended by a fault", "fault", fault, "stack", string(debug.Stack()))
-		l.abort(trace.ReasonShutdown)
+	p.open.Add(1)
+	l.loop = p.loops[int(p.next.Add(1))%len(p.loops)]
+	if l.loop == here {
+		l.loop.call(&l.client, l.begin)
+	} else {
+		l.loop.post(&l.client, l.begin)
 	}
 }
 

@@ -83,7 +83,7 @@ func TestServerResetReachesClientBehindItsLastBytes(t *testing.T) {
 	go func() {
 		defer close(sent)
 		io.WriteString(server, "HTTP/1.1 200 OK\r\n\r\n"+body)
-		drained(server)
+		drained(t, server)
 		reset(server)
 	}()
 	expect(t, client, "HTTP/1.1 200 OK\r\n\r\n"+body)
@@ -219,11 +219,11 @@ func TestPanicEndsOneConnectionOnly(t *testing.T) {
 	faulty.Store(true)
 	var r *rig
 	r = start(t, func(s *Settings, _ *trace.Settings) {
-		s.Destination = func(c net.Conn) (netip.AddrPort, error) {
+		s.Destination = func(fd int) (netip.AddrPort, error) {
 			if faulty.Load() {
 				panic("a fault")
 			}
-			return r.destination(c)
+			return r.destination(fd)
 		}
 	})
 	expectRefusal(t, r.inbound)
@@ -236,36 +236,36 @@ func TestPanicEndsOneConnectionOnly(t *testing.T) {
 	readHead(t, server)
 }
 
-// failing fails to accept a few times before it accepts.
-type failing struct {
-	net.Listener
-	errors []error
-}
-
-func (f *failing) Accept() (net.Conn, error) {
-	if len(f.errors) > 0 {
-		err := f.errors[0]
-		f.errors = f.errors[1:]
-		return nil, err
-	}
-	return f.Listener.Accept()
-}
-
 func TestAcceptingRecovers(t *testing.T) {
-	r := start(t)
-	l := listen(t)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		r.proxy.accept(t.Context(), &failing{l, []error{syscall.EMFILE, syscall.ENFILE}}, trace.Inbound)
-	}()
+	var failures atomic.Int32
+	r := startWith(t, func(p *Proxy) {
+		p.accept = func(listener int) (int, netip.AddrPort, error) {
+			if failures.Add(1) <= 2 {
+				return -1, netip.AddrPort{}, syscall.EMFILE
+			}
+			return acceptSocket(listener)
+		}
+	})
 	r.to(serving(t, func(conn *net.TCPConn) { io.WriteString(conn, "hi") }))
-	expect(t, dial(t, l), "hi")
+	expect(t, dial(t, r.inbound), "hi")
 	if n := r.metrics.AcceptError.Load(); n != 2 {
 		t.Errorf("netra_accept_errors_total = %d, want 2", n)
 	}
-	l.Close()
-	<-done
+}
+
+// Beyond the bound clients wait until a connection ends.
+func TestConnectionsAreBounded(t *testing.T) {
+	r := startWith(t, func(p *Proxy) { p.maxOpen = 2 })
+	r.to(serving(t, func(conn *net.TCPConn) { io.WriteString(conn, "hi"); io.Copy(io.Discard, conn) }))
+	first, second, third := dial(t, r.inbound), dial(t, r.inbound), dial(t, r.inbound)
+	expect(t, first, "hi")
+	expect(t, second, "hi")
+	eventually(t, func() bool { return r.metrics.AcceptError.Load() > 0 })
+	if n := r.proxy.Open(); n != 2 {
+		t.Errorf("%d connections are open, want 2", n)
+	}
+	first.Close()
+	expect(t, third, "hi")
 }
 
 func TestHTTPPortsRestrictFollowing(t *testing.T) {

@@ -1,12 +1,10 @@
 package proxy
 
 import (
-	"errors"
-	"net"
-	"net/netip"
 	"syscall"
 	"time"
 
+	"github.com/formicarium/formicarium/netra/metrics"
 	"github.com/formicarium/formicarium/netra/proxy/http1"
 	"github.com/formicarium/formicarium/netra/trace"
 )
@@ -15,52 +13,67 @@ import (
 // take to send its request: an HTTP client sends it at once.
 const unreachableWait = 100 * time.Millisecond
 
+// lost reads the request of a client whose destination could not be dialled.
+type lost struct {
+	window
+	link   *link
+	reason string
+	framer *http1.Framer
+}
+
 // unreachable ends a connection whose destination could not be dialled. That
 // cannot be told any more, the connection being accepted; the nearest is to
 // reset it. But a call that fails for this is what one looks for in a trace, so
 // the request is read first.
-func (l *link) unreachable(destination netip.AddrPort, reason string) {
-	defer reset(l.client)
-	if !l.proxy.follows(destination.Port()) {
+func (l *link) unreachable(err error) {
+	reason := dialReason(err)
+	l.proxy.metrics.DialErrors.Add(metrics.Cause{Direction: l.direction.String(), Reason: reason}, 1)
+	l.proxy.settings.Logger.Debug("dialling", "direction", l.direction, "to", l.destination, "error", err)
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	l.closeEnd(&l.server, true)
+	if !l.proxy.follows(l.destination.Port()) {
+		l.finish(true)
 		return
 	}
-	r, err := newReader(l.client)
-	if err != nil {
-		return
-	}
-	defer r.free()
-	l.client.SetReadDeadline(time.Now().Add(unreachableWait))
-	framer := http1.NewFramer(http1.Request)
-	for {
-		switch framer.Next(r.unread()).Kind {
-		case http1.Need:
-			if r.read() != nil {
-				return
-			}
-		case http1.Head:
-			request, _ := l.proxy.tracer.Begin(l.direction, l.head(&framer.Message, destination))
-			request.End(trace.Result{Reason: "destination " + reason, Unsent: true})
-			return
-		default:
-			return
+	l.phase = failing
+	l.lost = &lost{link: l, reason: reason, framer: http1.NewFramer(http1.Request)}
+	l.timer = l.loop.after(unreachableWait, &l.client, func() {
+		if l.phase == failing {
+			l.finish(true)
 		}
-	}
+	})
+	l.lost.look()
 }
 
-// dialReason puts a failure to dial into a word.
-func dialReason(err error) string {
-	var netErr net.Error
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "refused"
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return "unreachable"
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return "too_many_files"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return "no_port"
-	case errors.As(err, &netErr) && netErr.Timeout():
-		return "timeout"
+// look reads on, and ends the link when there is a request or cannot be one.
+func (s *lost) look() {
+	l := s.link
+	for l.client.readable {
+		room := s.room(l.loop.scratch)
+		n, err := readSocket(l.client.fd, room)
+		if err == syscall.EAGAIN {
+			l.client.readable = false
+			s.keep()
+			return
+		}
+		if err != nil || n == 0 {
+			break
+		}
+		s.w += n
+		switch s.framer.Next(s.unread()).Kind {
+		case http1.Need:
+			s.keep()
+			continue
+		case http1.Head:
+			request, _ := l.proxy.tracer.Begin(l.direction, l.head(&s.framer.Message, l.destination))
+			request.End(trace.Result{Reason: "destination " + s.reason, Unsent: true})
+		}
+		break
 	}
-	return "other"
+	if l.client.readable || l.phase != failing {
+		s.release()
+		l.finish(true)
+	}
 }

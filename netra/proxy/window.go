@@ -1,12 +1,7 @@
 package proxy
 
 import (
-	"io"
-	"net"
 	"sync"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/formicarium/formicarium/netra/proxy/http1"
 )
@@ -24,100 +19,63 @@ var (
 )
 
 // window holds bytes on their way: buf[r:w] are unread by the protocol, those
-// before done are written to the other end. It has a buffer only while there is
-// something in it, so an idle connection costs none.
+// before done are written to the other end. It has a buffer of its own only
+// while something unread is kept from one read to the next, so an idle
+// connection costs none.
 type window struct {
 	buf        []byte
+	lent       bool // buf is the scratch that room was given
 	r, w, done int
 }
 
 func (v *window) unread() []byte { return v.buf[v.r:v.w] }
 
-// room makes room to read into.
-func (v *window) room() []byte {
+// room makes room to read into: in scratch where the window is empty, which is
+// lent until the next keep.
+func (v *window) room(scratch []byte) []byte {
 	switch {
 	case v.buf == nil:
-		v.buf = smallWindows.Get().(*[smallWindow]byte)[:]
+		v.buf, v.lent = scratch, true
 	case v.w < len(v.buf):
 	case v.r > 0:
 		n := copy(v.buf, v.buf[v.r:v.w])
 		v.done -= v.r
 		v.r, v.w = 0, n
 	default: // one head fills the window
-		large := largeWindows.Get().(*[largeWindow]byte)[:]
-		copy(large, v.buf[:v.w])
-		v.free()
-		v.buf = large
+		v.move(largeWindows.Get().(*[largeWindow]byte)[:])
 	}
 	return v.buf[v.w:]
 }
 
-// settle gives the buffer back if there is nothing unread.
-func (v *window) settle() {
-	if v.r == v.w && v.buf != nil {
-		v.free()
-		v.r, v.w, v.done = 0, 0, 0
+// keep takes what is unread out of a lent buffer, and gives the buffer back
+// where there is nothing.
+func (v *window) keep() {
+	switch {
+	case v.buf == nil:
+	case v.r == v.w:
+		v.release()
+	case v.lent:
+		v.move(smallWindows.Get().(*[smallWindow]byte)[:])
 	}
 }
 
-func (v *window) free() {
-	switch len(v.buf) {
-	case smallWindow:
-		smallWindows.Put((*[smallWindow]byte)(v.buf))
-	case largeWindow:
-		largeWindows.Put((*[largeWindow]byte)(v.buf))
-	}
-	v.buf = nil
+// move takes what is unread to another buffer.
+func (v *window) move(to []byte) {
+	from := *v
+	v.buf, v.lent = to, false
+	v.r, v.w, v.done = 0, copy(to, from.unread()), from.done-from.r
+	from.release()
 }
 
-// reader reads a connection into a window that has a buffer only once there is
-// something to read.
-type reader struct {
-	window
-	raw syscall.RawConn
-	try func(fd uintptr) bool // attempt, bound once
-	err error
-}
-
-func newReader(conn *net.TCPConn) (*reader, error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	r := &reader{raw: raw}
-	r.try = r.attempt
-	return r, nil
-}
-
-// read waits for bytes and adds them to the window. It returns io.EOF at the
-// end of the stream.
-func (r *reader) read() error {
-	r.err = nil
-	if err := r.raw.Read(r.try); err != nil {
-		return err
-	}
-	return r.err
-}
-
-// attempt reads once and reports whether there was anything, an end or an error
-// included; else it is called again when there is.
-func (r *reader) attempt(fd uintptr) bool {
-	room := r.room()
-	for {
-		n, err := unix.Read(int(fd), room)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			r.settle()
-			return false
-		case err != nil:
-			r.err = err
-		case n == 0:
-			r.err = io.EOF
-		default:
-			r.w += n
+// release forgets everything.
+func (v *window) release() {
+	if !v.lent {
+		switch len(v.buf) {
+		case smallWindow:
+			smallWindows.Put((*[smallWindow]byte)(v.buf))
+		case largeWindow:
+			largeWindows.Put((*[largeWindow]byte)(v.buf))
 		}
-		return true
 	}
+	*v = window{}
 }
