@@ -28,6 +28,14 @@ func (h *half) freeOut() {
 	h.out, h.outPool = nil, nil
 }
 
+// startOut makes h.out ready to take edited bytes.
+func (h *half) startOut() {
+	if h.outPool == nil {
+		h.outPool = outs.Get().(*[]byte)
+		h.out = *h.outPool
+	}
+}
+
 // edit writes header fields into the head at the window's r: new values in the
 // place of the old ones, new fields before the empty line. Every other byte
 // stays as it came.
@@ -35,15 +43,8 @@ func (h *half) edit(m *http1.Message, edits []trace.Edit) {
 	if len(edits) == 0 {
 		return
 	}
-	if h.outPool == nil {
-		h.outPool = outs.Get().(*[]byte)
-		h.out = *h.outPool
-	}
-	replaces := false
-	for _, e := range edits {
-		replaces = replaces || e.Replace
-	}
-	if replaces {
+	h.startOut()
+	if replaces(edits) {
 		for _, span := range m.Spans() {
 			if value, ok := replacement(m.Head[span.Name:span.NameEnd], edits); ok {
 				h.copyTo(h.r + span.Value)
@@ -67,6 +68,15 @@ func (h *half) edit(m *http1.Message, edits []trace.Edit) {
 func (h *half) copyTo(at int) {
 	h.out = append(h.out, h.buf[h.done:at]...)
 	h.done = at
+}
+
+func replaces(edits []trace.Edit) bool {
+	for _, e := range edits {
+		if e.Replace {
+			return true
+		}
+	}
+	return false
 }
 
 func replacement(name []byte, edits []trace.Edit) (string, bool) {

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/formicarium/formicarium/netra/metrics"
+	"github.com/formicarium/formicarium/netra/proxy/http2"
 	"github.com/formicarium/formicarium/netra/trace"
 )
 
@@ -12,9 +13,9 @@ import (
 // before the connection is only copied; servers take far fewer.
 const maxPending = 1000
 
-// exchange is what the two halves of an HTTP/1 connection know in common: the
-// requests that wait for their response, in order, and whether they are still
-// followed.
+// exchange is what the two halves of a connection know in common: the HTTP/1
+// requests that wait for their response, in order, the HTTP/2 streams, and
+// whether they are still followed.
 type exchange struct {
 	link *link
 
@@ -25,17 +26,20 @@ type exchange struct {
 	over     bool // no further requests are followed
 	isClosed bool
 	blind    atomic.Bool
+	streams  atomic.Pointer[streams] // once the connection is known to be HTTP/2
 }
 
 // pending is a request that waits for its response.
 type pending struct {
 	request  *trace.Request
 	method   string
-	sent     atomic.Int64 // bytes of the request's body
-	received atomic.Int64 // bytes of the response's body
-	answered bool         // the response's head was read
-	refusal  bool         // a CONNECT or Upgrade that was told no
-	early    bool         // bytes came before the answer
+	sent     atomic.Int64      // bytes of the request's body
+	received atomic.Int64      // bytes of the response's body
+	answered bool              // the response's head was read
+	refusal  bool              // a CONNECT or Upgrade that was told no
+	early    bool              // bytes came before the answer
+	h2c      bool              // asks to go on as HTTP/2
+	settings []http2.Parameter // what the client announced with that
 }
 
 func (x *exchange) isBlind() bool { return x.blind.Load() }
@@ -46,6 +50,11 @@ func (x *exchange) push(p *pending) bool {
 	defer x.mu.Unlock()
 	if x.isClosed { // the server's stream has ended
 		x.end(p, trace.ReasonClosed, "")
+		return false
+	}
+	if x.streams.Load() != nil { // the server has greeted with HTTP/2
+		x.goBlind("server_first")
+		x.end(p, "", "server_first")
 		return false
 	}
 	x.queue = append(x.queue, p)
@@ -113,6 +122,9 @@ func (x *exchange) endAll(reason, blind string) {
 		x.end(p, why, blind)
 	}
 	x.queue = nil
+	if s := x.streams.Load(); s != nil {
+		s.endAll(reason, blind)
+	}
 }
 
 // close ends all requests that have no response.

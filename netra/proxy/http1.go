@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/formicarium/formicarium/netra/proxy/http1"
+	"github.com/formicarium/formicarium/netra/proxy/http2"
 	"github.com/formicarium/formicarium/netra/trace"
 )
 
@@ -11,13 +12,17 @@ import (
 type requests struct {
 	*exchange
 	framer  *http1.Framer
-	current *pending // whose body is passing
-	asked   *pending // waits for the answer to CONNECT or Upgrade
-	raw     bool     // the rest is only copied
+	current *pending      // whose body is passing
+	asked   *pending      // waits for the answer to CONNECT or Upgrade
+	raw     bool          // the rest is only copied
+	frames  *clientFrames // the rest is HTTP/2
 }
 
 func (s *requests) digest(h *half) (hold bool) {
 	for h.r < h.w {
+		if s.frames != nil || s.upgraded() {
+			return s.frames.digest(h)
+		}
 		if s.raw = s.raw || s.isBlind() || s.tunnelled(); s.raw {
 			h.r = h.w
 			s.link.unseen()
@@ -35,12 +40,30 @@ func (s *requests) digest(h *half) (hold bool) {
 		case http1.Body:
 			s.current.sent.Store(s.framer.Payload)
 		case http1.Doubt:
+			if s.framer.Reason == http1.ReasonHTTP2 {
+				s.frames = newClientFrames(s.beginHTTP2())
+				continue
+			}
 			s.raw = true
 			s.requestsEnd(string(s.framer.Reason))
 		}
 		h.r += piece.N
 	}
 	return false
+}
+
+// upgraded decides, at the first byte after a request, whether the server has
+// agreed to go on as HTTP/2.
+func (s *requests) upgraded() bool {
+	if s.asked == nil || !s.asked.h2c || !s.framer.AtStart() {
+		return false
+	}
+	streams := s.streams.Load()
+	if streams == nil {
+		return false
+	}
+	s.frames = newClientFrames(streams)
+	return true
 }
 
 // tunnelled decides, at the first byte after a request that asks for another
@@ -63,6 +86,9 @@ func (s *requests) head(h *half) {
 	if m.Upgrade || s.current.method == "CONNECT" {
 		s.asked = s.current
 	}
+	if m.Upgrade {
+		s.current.settings, s.current.h2c = http2.UpgradeRequest(m.Fields())
+	}
 	// It must be known before the server can answer it.
 	if !s.push(s.current) {
 		s.raw = true
@@ -81,6 +107,7 @@ func (l *link) head(m *http1.Message, server netip.AddrPort) trace.Head {
 type responses struct {
 	*exchange
 	framer *http1.Framer
+	frames *serverFrames // the rest is HTTP/2
 }
 
 func (s *responses) digest(h *half) (hold bool) {
@@ -89,8 +116,17 @@ func (s *responses) digest(h *half) (hold bool) {
 			h.r = h.w
 			return false
 		}
+		if s.isHTTP2() {
+			return s.frames.digest(h)
+		}
 		front := s.front()
 		if front == nil && s.framer.AtStart() {
+			switch greets, sure := http2.Greets(h.unread()); {
+			case greets && !sure:
+				return false
+			case greets && s.greeted():
+				continue
+			}
 			s.unsolicited()
 			continue
 		}
@@ -122,7 +158,9 @@ func (s *responses) head(front *pending) {
 	status := s.framer.Message.Status
 	switch s.framer.Answer(front.method) {
 	case http1.Tunnel:
-		s.tunnel(front, status)
+		if !front.h2c || !http2.UpgradeResponse(s.framer.Message.Fields()) || !s.upgrade(front) {
+			s.tunnel(front, status)
+		}
 	case http1.Ended:
 		s.answer(front, status)
 		s.pop(front, "")
@@ -131,9 +169,25 @@ func (s *responses) head(front *pending) {
 	}
 }
 
+// isHTTP2 reports whether the connection has become one of HTTP/2.
+func (s *responses) isHTTP2() bool {
+	if s.frames == nil {
+		streams := s.streams.Load()
+		if streams == nil {
+			return false
+		}
+		s.frames = newServerFrames(streams)
+	}
+	return true
+}
+
 // over ends what the server will not answer any more.
 func (s *responses) over() {
 	if s.isBlind() {
+		return
+	}
+	if s.isHTTP2() {
+		s.close(trace.ReasonClosed)
 		return
 	}
 	midway := !s.framer.AtStart()

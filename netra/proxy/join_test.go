@@ -155,8 +155,8 @@ func TestUnseenProtocolMakesInferenceAmbiguous(t *testing.T) {
 	a := newApp(t)
 	a.request("")
 	client, server := pair(t, a.rig)
-	send(t, client, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-	expect(t, server, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+	send(t, client, "\x16\x03\x01\x00\x05hello")
+	expect(t, server, "\x16\x03\x01\x00\x05hello")
 	a.expectLink("", trace.LinkAmbiguous, nil)
 }
 

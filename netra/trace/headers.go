@@ -22,6 +22,7 @@ const (
 	hHost
 	hUserAgent
 	hCookie
+	hContentType
 	headerCount
 )
 
@@ -38,6 +39,7 @@ var headerNames = [headerCount]string{
 	hHost:        "host",
 	hUserAgent:   "user-agent",
 	hCookie:      "cookie",
+	hContentType: "content-type",
 }
 
 // headerIndex finds a field by its name in lower case.

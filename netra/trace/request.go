@@ -19,8 +19,9 @@ type Request struct {
 	start     time.Time
 	peer      string
 	status    int
-	silent    bool // no metrics: a probe
-	spanned   bool // it has a span
+	call      *call // nil unless it is gRPC
+	silent    bool  // no metrics: a probe
+	spanned   bool  // it has a span
 	context   Context
 	name      string
 	tags      []Tag
@@ -50,6 +51,8 @@ const (
 	ReasonClientReset = "client reset"
 	ReasonTimeout     = "timeout"
 	ReasonShutdown    = "proxy stopped"
+	ReasonStreamReset = "stream reset"   // by the server; its code is added
+	ReasonRefused     = "stream refused" // the server has not looked at it
 )
 
 // probeAgent is how kubelet's probes name themselves.
@@ -76,7 +79,7 @@ func (t *Tracer) inbound(r *Request, head Head, f *fields) []Edit {
 	if r.silent || t.ignores(head.Target) {
 		return nil
 	}
-	t.join(r, head, extract(f))
+	t.join(r, head, f, extract(f))
 	edits := t.inject(f, r.context)
 	r.requestID = string(f.value[hRequestID])
 	if r.requestID == "" {
@@ -108,7 +111,7 @@ func (t *Tracer) outbound(r *Request, head Head, f *fields, now time.Time) []Edi
 	r.requestID = string(f.value[hRequestID])
 	parent, link := t.parent(f, r.requestID, now)
 	t.metrics.Links.Add(string(link), 1)
-	t.join(r, head, parent)
+	t.join(r, head, f, parent)
 	if r.context.Sampled {
 		r.describe(head, f)
 		r.tags = append(r.tags, Tag{"netra.link", string(link)})
@@ -141,8 +144,9 @@ func (t *Tracer) parent(f *fields, requestID string, now time.Time) (extracted, 
 }
 
 // join gives the request its context.
-func (t *Tracer) join(r *Request, head Head, e extracted) {
+func (t *Tracer) join(r *Request, head Head, f *fields, e extracted) {
 	r.spanned = true
+	r.call = readCall(head, f)
 	if e.parent.Valid() {
 		r.context = child(e.parent)
 	} else {
@@ -150,11 +154,18 @@ func (t *Tracer) join(r *Request, head Head, e extracted) {
 		r.context.Sampled = e.parent.Sampled
 	}
 	if !e.decided || r.context.Sampled {
-		r.name = t.routes.name(string(head.Method), clip(head.Target))
+		r.name = t.name(head, r.call)
 	}
 	if !e.decided {
 		r.context.Sampled = t.exporter.Sample(r.context, r.name)
 	}
+}
+
+func (t *Tracer) name(head Head, c *call) string {
+	if c != nil {
+		return t.routes.bounded(c.name(), string(head.Method))
+	}
+	return t.routes.name(string(head.Method), clip(head.Target))
 }
 
 func (t *Tracer) ignores(target []byte) bool {
@@ -172,7 +183,7 @@ func (r *Request) describe(head Head, f *fields) {
 		kind, peer = "client", head.Server
 	}
 	target := clip(head.Target)
-	r.tags = append(make([]Tag, 0, 18),
+	r.tags = append(make([]Tag, 0, 20),
 		Tag{"span.kind", kind},
 		Tag{"component", "netra"},
 		Tag{"http.method", string(head.Method)},
@@ -188,6 +199,9 @@ func (r *Request) describe(head Head, f *fields) {
 		if tag.Value != "" {
 			r.tags = append(r.tags, tag)
 		}
+	}
+	if r.call != nil {
+		r.tags = r.call.describe(r.tags)
 	}
 }
 
@@ -227,7 +241,10 @@ func (r *Request) End(result Result) {
 	if result.Reason != "" {
 		r.tags = append(r.tags, Tag{"error.reason", result.Reason})
 	}
-	if result.Reason != "" || r.status >= 500 {
+	if r.call != nil {
+		r.tags = r.call.outcome(r.tags)
+	}
+	if result.Reason != "" || r.status >= 500 || r.call.failed() {
 		r.tags = append(r.tags, Tag{"error", true})
 	}
 	t.metrics.Spans.Add(1)

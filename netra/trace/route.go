@@ -21,7 +21,11 @@ type routes struct {
 // name returns the name of a span for a request: its method and the shape of
 // its path.
 func (r *routes) name(method, target string) string {
-	name := Route(method, target)
+	return r.bounded(Route(method, target), method)
+}
+
+// bounded returns name, or a shorter one of the method if there are too many.
+func (r *routes) bounded(name, method string) string {
 	r.mu.RLock()
 	_, ok := r.known[name]
 	full := len(r.known) >= MaxRoutes
