@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
-	"time"
 
 	opentracing "github.com/opentracing/opentracing-go"
 	"github.com/uber/jaeger-client-go"
@@ -44,7 +42,7 @@ func NewJaeger(service string, process []Tag, set *metrics.Set, logger *slog.Log
 	if cfg.Disabled {
 		return Discard{}, func(context.Context) error { return nil }, nil
 	}
-	log := &jaegerLogger{logger: logger}
+	log := &jaegerLogger{failures{logger: logger}}
 	reports := jaeger.NewNullMetrics()
 	reports.ReporterDropped = dropped{set}
 	reports.ReporterFailure = dropped{set}
@@ -142,31 +140,8 @@ func (d dropped) Inc(n int64) {
 	}
 }
 
-// errorInterval is how often at most the client's errors are logged: a back end
-// that is down fails every second.
-const errorInterval = 30 * time.Second
-
-// jaegerLogger passes the client's messages on, errors at most once per
-// errorInterval.
-type jaegerLogger struct {
-	logger *slog.Logger
-
-	mu     sync.Mutex
-	last   time.Time
-	missed int
-}
-
-// Error implements jaeger.Logger.
-func (l *jaegerLogger) Error(message string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if now := time.Now(); l.last.IsZero() || now.Sub(l.last) >= errorInterval {
-		l.logger.Warn("exporting spans", "error", message, "not logged since the last", l.missed)
-		l.last, l.missed = now, 0
-		return
-	}
-	l.missed++
-}
+// jaegerLogger passes the client's messages on.
+type jaegerLogger struct{ failures }
 
 // Infof implements jaeger.Logger.
 func (l *jaegerLogger) Infof(format string, args ...any) {
