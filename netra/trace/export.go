@@ -1,6 +1,9 @@
 package trace
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Exporter takes finished spans to where they are kept. Its methods are called
 // on the path of the application's traffic: they must not block, and drop what
@@ -26,6 +29,11 @@ type Tag struct {
 	Key   string
 	Value any
 }
+
+// validText replaces what is not UTF-8 in a name or a value: they come from the
+// wire, and are cut between bytes. No back end keeps other text as it is; one of
+// OTLP refuses the whole batch for it.
+func validText(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // Tags of the process that a span comes from, named as OpenTelemetry's resource
 // attributes are.

@@ -46,7 +46,15 @@ func NewJaeger(service string, process []Tag, set *metrics.Set, logger *slog.Log
 	reports := jaeger.NewNullMetrics()
 	reports.ReporterDropped = dropped{set}
 	reports.ReporterFailure = dropped{set}
+	cfg.Sampler.Options = append(cfg.Sampler.Options, jaeger.SamplerOptions.Logger(log))
 	reporter, err := cfg.Reporter.NewReporter(service, reports, log)
+	if err != nil && cfg.Reporter.DisableAttemptReconnecting {
+		// An agent whose name does not resolve yet must not keep netra, and so
+		// the application's traffic, from starting.
+		log.Error(fmt.Sprintf("finding the agent, which is tried again against JAEGER_REPORTER_ATTEMPT_RECONNECTING_DISABLED: %v", err))
+		cfg.Reporter.DisableAttemptReconnecting = false
+		reporter, err = cfg.Reporter.NewReporter(service, reports, log)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("starting the Jaeger reporter: %w", err)
 	}
@@ -93,8 +101,11 @@ func (e *JaegerExporter) Sample(root Context, name string) bool {
 
 // Export implements Exporter.
 func (e *JaegerExporter) Export(s Span) {
-	span := e.tracer.StartSpan(s.Name, jaeger.SelfRef(jaegerContext(s.Context, true)), opentracing.StartTime(s.Start))
+	span := e.tracer.StartSpan(validText(s.Name), jaeger.SelfRef(jaegerContext(s.Context, true)), opentracing.StartTime(s.Start))
 	for _, tag := range s.Tags {
+		if text, ok := tag.Value.(string); ok {
+			tag.Value = validText(text)
+		}
 		span.SetTag(tag.Key, tag.Value)
 	}
 	span.FinishWithOptions(opentracing.FinishOptions{FinishTime: s.Start.Add(s.Duration)})

@@ -82,6 +82,23 @@ func TestJaegerReceivesSpansAsTheyAre(t *testing.T) {
 	}
 }
 
+func TestJaegerReceivesUTF8(t *testing.T) {
+	url, batches := collector(t)
+	t.Setenv("JAEGER_ENDPOINT", url)
+	exporter, flush, err := NewJaeger("orders", nil, metrics.New(""), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exporter.Export(Span{Context: child(root()), Name: "caf\xc3", Tags: []Tag{{"http.target", "caf\xc3"}}})
+	if err := flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const want = "caf\uFFFD"
+	if span := (<-batches).Spans[0]; span.OperationName != want || len(span.Tags) != 1 || span.Tags[0].GetVStr() != want {
+		t.Errorf("received %+v", span)
+	}
+}
+
 func TestJaegerSampler(t *testing.T) {
 	for param, want := range map[string]bool{"0": false, "1": true} {
 		for _, kind := range []string{"const", "probabilistic"} {
@@ -117,6 +134,25 @@ func TestJaegerFaultIsNamed(t *testing.T) {
 	t.Setenv("JAEGER_REPORTER_MAX_QUEUE_SIZE", "many")
 	if _, _, err := NewJaeger("orders", nil, metrics.New(""), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "JAEGER_REPORTER_MAX_QUEUE_SIZE=many") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// An agent whose name does not resolve yet must not keep netra from starting.
+func TestJaegerAgentThatIsNotFound(t *testing.T) {
+	t.Setenv("JAEGER_AGENT_HOST", "..") // resolves nowhere
+	for _, disabled := range []string{"true", "false"} {
+		t.Setenv("JAEGER_REPORTER_ATTEMPT_RECONNECTING_DISABLED", disabled)
+		var log bytes.Buffer
+		_, flush, err := NewJaeger("orders", nil, metrics.New(""), slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatalf("%s: %v", disabled, err)
+		}
+		if err := flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if !strings.Contains(log.String(), "no such host") {
+			t.Errorf("%s: log:\n%s", disabled, log.String())
+		}
 	}
 }
 
