@@ -24,6 +24,11 @@
 // case is accepted: a call that the application makes on its own, by a timer,
 // while exactly one request is in flight is joined to that request.
 //
+// Finished spans go to an Exporter: JaegerExporter, or OTLPExporter, for
+// OpenTelemetry's collectors. Tags keep their names in both; of OTLP's spans the
+// tag span.kind becomes the kind, and an error tag that is true the status, with
+// error.reason as its message.
+//
 // The package knows nothing of how requests are framed; it is given heads, and
 // gives back which header fields to write. It may be used from any goroutine.
 package trace
