@@ -12,7 +12,7 @@ import (
 )
 
 // settings are all that netra is told, apart from the JAEGER_ variables, which
-// the Jaeger client reads itself.
+// are checked here and read by the Jaeger client itself.
 type settings struct {
 	showVersion  bool
 	serviceName  string
@@ -25,7 +25,12 @@ type settings struct {
 	httpPorts    []uint16 // none: all
 	trace        trace.Settings
 	process      []trace.Tag // of every span
+	exporter     string
+	otlp         trace.OTLPSettings
 }
+
+// podTags are tags of the process that the pod's own fields become.
+var podTags = [...]struct{ key, variable string }{{trace.TagNamespace, api.EnvPodNamespace}, {trace.TagPod, api.EnvPodName}}
 
 // readSettings reads the arguments and the environment, and reports all faults
 // of the latter at once.
@@ -33,22 +38,19 @@ func readSettings(args []string, getenv func(string) string, stderr io.Writer) (
 	var s settings
 	flags := flag.NewFlagSet("netra", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&s.serviceName, "service-name", "", "the service's `name` in traces (default $JAEGER_SERVICE_NAME, $OTEL_SERVICE_NAME)")
+	flags.StringVar(&s.serviceName, "service-name", "", "the service's `name` in traces (default $JAEGER_SERVICE_NAME, $OTEL_SERVICE_NAME, service.name of $OTEL_RESOURCE_ATTRIBUTES)")
 	flags.BoolVar(&s.showVersion, "version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
 	r := env.NewReader(getenv)
+	process, service := readResource(r)
+	s.process = process
 	if s.serviceName == "" {
-		s.serviceName = r.String(api.EnvJaegerServiceName, r.String("OTEL_SERVICE_NAME", ""))
+		s.serviceName = r.String(api.EnvJaegerServiceName, r.String("OTEL_SERVICE_NAME", service))
 	}
 	if s.serviceName == "" && !s.showVersion {
 		r.Fault(api.EnvJaegerServiceName, "", "the service's name, here, in OTEL_SERVICE_NAME or by --service-name")
-	}
-	for _, tag := range []struct{ key, variable string }{{trace.TagNamespace, api.EnvPodNamespace}, {trace.TagPod, api.EnvPodName}} {
-		if value := r.String(tag.variable, ""); value != "" {
-			s.process = append(s.process, trace.Tag{Key: tag.key, Value: value})
-		}
 	}
 	s.inboundPort = r.Int(api.EnvNetraPort, api.NetraInboundPort, 1, 65535)
 	s.outboundPort = r.Int(api.EnvNetraOutboundPort, api.NetraOutboundPort, 1, 65535)
@@ -59,7 +61,7 @@ func readSettings(args []string, getenv func(string) string, stderr io.Writer) (
 	s.httpPorts, _ = r.Ports("NETRA_HTTP_PORTS", "*")
 	s.checkPorts(r)
 	s.trace = readTrace(r)
-	checkJaegerTags(r)
+	s.readExporter(r)
 	return s, r.Err()
 }
 
@@ -141,17 +143,4 @@ func tagMap(r *env.Reader, name string, key func(string) string) map[string]stri
 		tags[key(from)] = tag
 	}
 	return tags
-}
-
-// checkJaegerTags checks JAEGER_TAGS, since the client panics at an item without
-// an equals sign.
-func checkJaegerTags(r *env.Reader) {
-	const name = "JAEGER_TAGS"
-	tags := r.String(name, "")
-	for item := range strings.SplitSeq(tags, ",") {
-		if tags != "" && !strings.Contains(item, "=") {
-			r.Fault(name, tags, "key=value pairs separated by commas")
-			return
-		}
-	}
 }

@@ -20,7 +20,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := settings{
-		serviceName: "orders", inboundPort: 14956, outboundPort: 14955, adminPort: 14958, logLevel: "info", drainTimeout: 10 * time.Second,
+		serviceName: "orders", inboundPort: 14956, outboundPort: 14955, adminPort: 14958, logLevel: "info", drainTimeout: 10 * time.Second, exporter: "jaeger",
 		trace: trace.Settings{
 			RequestIDHeader: "X-Request-Id", SourceHeader: "X-Source", Propagation: []trace.Format{"w3c", "jaeger"},
 			HeaderTags: map[string]string{}, CookieTags: map[string]string{}, Expiration: 5 * time.Second, CleanupInterval: time.Second,
@@ -43,7 +43,7 @@ func TestEveryVariable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := settings{
-		serviceName: "orders", inboundPort: 1, outboundPort: 2, adminPort: 3, pprofPort: 4, logLevel: "debug", drainTimeout: time.Minute, httpPorts: []uint16{80, 8080},
+		serviceName: "orders", inboundPort: 1, outboundPort: 2, adminPort: 3, pprofPort: 4, logLevel: "debug", drainTimeout: time.Minute, httpPorts: []uint16{80, 8080}, exporter: "jaeger",
 		trace: trace.Settings{
 			RequestIDHeader: "X-Id", SourceHeader: "X-From", SourceValue: "orders", Propagation: []trace.Format{"b3", "b3multi"},
 			HeaderTags: map[string]string{"x-tenant": "tenant", "x-b": "b"}, CookieTags: map[string]string{"Sid": "session"},

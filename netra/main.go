@@ -15,7 +15,8 @@
 // NETRA_DRAIN_TIMEOUT, sends its last spans and exits with 0.
 //
 // The service's name is --service-name, else JAEGER_SERVICE_NAME, else
-// OTEL_SERVICE_NAME. All other settings are environment variables:
+// OTEL_SERVICE_NAME, else service.name of OTEL_RESOURCE_ATTRIBUTES. All other
+// settings are environment variables:
 //
 //	NETRA_PORT (14956)            inbound listener
 //	NETRA_OUTBOUND_PORT (14955)   outbound listener
@@ -50,9 +51,84 @@
 //	POD_NAMESPACE                 the pod's: the tag k8s.namespace.name of its
 //	                              spans; left out of peers' names
 //	POD_NAME                      the pod's: the tag k8s.pod.name of its spans
-//	JAEGER_*                      as jaeger-client-go has them: JAEGER_ENDPOINT,
-//	                              JAEGER_AGENT_HOST, JAEGER_SAMPLER_TYPE, … Unless
-//	                              a sampler is set, every trace is sampled
+//	OTEL_TRACES_EXPORTER          otlp, jaeger or none; unset: otlp where one of
+//	                              the two OTLP endpoints is set, else jaeger
+//	OTEL_SDK_DISABLED (false)     true: no exporter, and no trace is sampled
+//	OTEL_RESOURCE_ATTRIBUTES      key=value,key=value, percent-encoded: tags of the
+//	                              process, above POD_NAMESPACE and POD_NAME
+//
+// A back end that fails costs spans, which are counted, and nothing else. With
+// the exporter otlp, spans are posted as protocol buffers over HTTP. Where there
+// is a variable OTEL_EXPORTER_OTLP_TRACES_X, it is read before
+// OTEL_EXPORTER_OTLP_X:
+//
+//	OTEL_EXPORTER_OTLP_ENDPOINT (http://localhost:4318)
+//	                              the base URL, to which /v1/traces is added; the
+//	                              one for TRACES is taken as it is
+//	OTEL_EXPORTER_OTLP_HEADERS    key=value,key=value, percent-encoded
+//	OTEL_EXPORTER_OTLP_TIMEOUT (10000)
+//	                              milliseconds that an attempt may take
+//	OTEL_EXPORTER_OTLP_COMPRESSION (none)
+//	                              gzip or none; gzip takes a megabyte while a
+//	                              batch is sent
+//	OTEL_EXPORTER_OTLP_PROTOCOL (http/protobuf)
+//	                              there is no other
+//	OTEL_EXPORTER_OTLP_CERTIFICATE
+//	                              file of the PEM certificates that are trusted;
+//	                              unset: the system's
+//	OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE, OTEL_EXPORTER_OTLP_CLIENT_KEY
+//	                              files of netra's own; all are read at the start
+//	OTEL_TRACES_SAMPLER (parentbased_always_on)
+//	                              always_on, always_off, traceidratio, and each of
+//	                              these with parentbased_ before it, which changes
+//	                              nothing: a decision that came with a request
+//	                              always holds
+//	OTEL_TRACES_SAMPLER_ARG (1)   the share that traceidratio samples, 0 to 1
+//	OTEL_BSP_SCHEDULE_DELAY (5000)
+//	                              milliseconds that spans wait for others
+//	OTEL_BSP_EXPORT_TIMEOUT (30000)
+//	                              milliseconds that a batch may take with all
+//	                              attempts: those that end with no connection,
+//	                              429, 502, 503 or 504 are repeated
+//	OTEL_BSP_MAX_QUEUE_SIZE (2048), OTEL_BSP_MAX_EXPORT_BATCH_SIZE (512)
+//	                              spans that may wait, and that are sent at once
+//	HTTP_PROXY, HTTPS_PROXY, NO_PROXY
+//	                              as net/http has them, for Jaeger's collector, too
+//
+// With the exporter jaeger, jaeger-client-go reads its own variables:
+//
+//	JAEGER_ENDPOINT               the collector's URL, for Thrift over HTTP; unset:
+//	                              an agent, over UDP
+//	JAEGER_USER, JAEGER_PASSWORD  for the collector
+//	JAEGER_AGENT_HOST (localhost), JAEGER_AGENT_PORT (6831)
+//	JAEGER_TAGS                   key=value,key=value: tags of the process; a value
+//	                              may be ${VARIABLE:default}
+//	JAEGER_DISABLED (false)       true: no exporter, and no trace is sampled
+//	JAEGER_SAMPLER_TYPE (const)   const, probabilistic, ratelimiting or remote
+//	JAEGER_SAMPLER_PARAM (1)      0 or 1; a share; traces per second; a share until
+//	                              the first answer
+//	JAEGER_SAMPLING_ENDPOINT      URL that the sampler remote asks; unset: that of
+//	                              the agent
+//	JAEGER_SAMPLER_MANAGER_HOST_PORT
+//	                              its old name; a URL, too
+//	JAEGER_SAMPLER_REFRESH_INTERVAL (1m), JAEGER_SAMPLER_MAX_OPERATIONS (2000)
+//	                              of the sampler remote
+//	JAEGER_REPORTER_MAX_QUEUE_SIZE (1000)
+//	                              spans that may wait
+//	JAEGER_REPORTER_FLUSH_INTERVAL (1s)
+//	                              how long they do
+//	JAEGER_REPORTER_LOG_SPANS (false)
+//	                              true: logs each span, at the level debug
+//	JAEGER_REPORTER_ATTEMPT_RECONNECTING_DISABLED (false)
+//	                              true: the agent's name is resolved but once,
+//	                              unless that fails
+//	JAEGER_REPORTER_ATTEMPT_RECONNECT_INTERVAL (30s)
+//	                              how often it is resolved
+//	JAEGER_RPC_METRICS            true is an error: /metrics has them in any case
+//	JAEGER_TRACEID_128BIT         false is an error: trace ids always have 128 bits
+//	JAEGER_PROPAGATION            an error: NETRA_PROPAGATION says it
+//
+// Other variables of OpenTelemetry's SDKs (OTEL_PROPAGATORS, …) are not read.
 //
 // Requests whose User-Agent begins with kube-probe/ are neither traced nor
 // counted. Netra must run as a user whose own traffic is not redirected (1337).

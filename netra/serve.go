@@ -47,7 +47,7 @@ func serve(ctx context.Context, args []string, getenv func(string) string, stdou
 		return err
 	}
 	set := metrics.New(version.String())
-	exporter, flush, err := trace.NewJaeger(s.serviceName, s.process, set, logger)
+	exporter, flush, err := s.newExporter(set, logger)
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (s settings) proxy(ctx context.Context, tracer *trace.Tracer, set *metrics.
 	if err != nil {
 		return fmt.Errorf("starting the proxy: %w", err)
 	}
-	logger.Info("serving", "version", version.String(), "service", s.serviceName,
+	logger.Info("serving", "version", version.String(), "service", s.serviceName, "exporter", s.exporter,
 		"inbound", s.inboundPort, "outbound", s.outboundPort, "admin", s.adminPort)
 	ready.Store(true)
 	stopReady := context.AfterFunc(ctx, func() { ready.Store(false) })
