@@ -12,9 +12,9 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// end is one end of an HTTP/2 connection that is written and read frame by
+// peer is one end of an HTTP/2 connection that is written and read frame by
 // frame.
-type end struct {
+type peer struct {
 	t *testing.T
 	*http2.Framer
 	in      io.Reader
@@ -23,15 +23,15 @@ type end struct {
 	decoder *hpack.Decoder
 }
 
-func newEnd(t *testing.T, conn io.ReadWriter) *end {
-	e := &end{t: t, in: conn, Framer: http2.NewFramer(conn, nil), decoder: hpack.NewDecoder(4096, nil)}
+func newEnd(t *testing.T, conn io.ReadWriter) *peer {
+	e := &peer{t: t, in: conn, Framer: http2.NewFramer(conn, nil), decoder: hpack.NewDecoder(4096, nil)}
 	e.encoder = hpack.NewEncoder(&e.encoded)
 	e.AllowIllegalWrites = true
 	return e
 }
 
 // ends connects a client and a server that have greeted each other.
-func ends(t *testing.T, r *rig, settings ...http2.Setting) (client, server *end) {
+func ends(t *testing.T, r *rig, settings ...http2.Setting) (client, server *peer) {
 	t.Helper()
 	c, s := pair(t, r)
 	client, server = newEnd(t, c), newEnd(t, s)
@@ -49,7 +49,7 @@ func ends(t *testing.T, r *rig, settings ...http2.Setting) (client, server *end)
 }
 
 // block encodes fields that are written as "name: value".
-func (e *end) block(fields ...string) []byte {
+func (e *peer) block(fields ...string) []byte {
 	e.encoded.Reset()
 	for _, f := range fields {
 		at := strings.Index(f[1:], ": ") + 1
@@ -59,12 +59,12 @@ func (e *end) block(fields ...string) []byte {
 }
 
 // request sends a request's head.
-func (e *end) request(id uint32, end bool, fields ...string) {
+func (e *peer) request(id uint32, end bool, fields ...string) {
 	e.t.Helper()
 	e.headers(id, end, append([]string{":method: GET", ":scheme: http", ":path: /orders/17", ":authority: orders"}, fields...)...)
 }
 
-func (e *end) headers(id uint32, end bool, fields ...string) {
+func (e *peer) headers(id uint32, end bool, fields ...string) {
 	e.t.Helper()
 	if err := e.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: e.block(fields...), EndStream: end, EndHeaders: true}); err != nil {
 		e.t.Fatal(err)
@@ -72,7 +72,7 @@ func (e *end) headers(id uint32, end bool, fields ...string) {
 }
 
 // read returns the next frame, or header block, as text.
-func (e *end) read() string {
+func (e *peer) read() string {
 	e.t.Helper()
 	text, err := e.next()
 	if err != nil {
@@ -81,7 +81,7 @@ func (e *end) read() string {
 	return text
 }
 
-func (e *end) next() (string, error) {
+func (e *peer) next() (string, error) {
 	kind, flags, id, payload, err := e.frame()
 	if err != nil {
 		return "", err
@@ -127,7 +127,7 @@ func (e *end) next() (string, error) {
 }
 
 // frame reads one frame as it is.
-func (e *end) frame() (kind http2.FrameType, flags http2.Flags, id uint32, payload []byte, err error) {
+func (e *peer) frame() (kind http2.FrameType, flags http2.Flags, id uint32, payload []byte, err error) {
 	var header [9]byte
 	if _, err = io.ReadFull(e.in, header[:]); err != nil {
 		return
@@ -138,7 +138,7 @@ func (e *end) frame() (kind http2.FrameType, flags http2.Flags, id uint32, paylo
 }
 
 // expect reads a frame; of a header block the inserted fields are left out.
-func (e *end) expect(want string) {
+func (e *peer) expect(want string) {
 	e.t.Helper()
 	if got := plain2(e.read()); got != want {
 		e.t.Fatalf("received %q, want %q", got, want)
@@ -153,7 +153,7 @@ func plain2(s string) string {
 // frames returns all of a stream's frames as text.
 func frames(t *testing.T, r io.Reader) (all []string) {
 	t.Helper()
-	e := &end{t: t, in: r, decoder: hpack.NewDecoder(4096, nil)}
+	e := &peer{t: t, in: r, decoder: hpack.NewDecoder(4096, nil)}
 	for {
 		text, err := e.next()
 		if err == io.EOF {

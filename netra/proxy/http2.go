@@ -120,7 +120,7 @@ func (c *clientFrames) request(id uint32, fields []http2.Field) []trace.Edit {
 	if !ok { // the server will refuse it
 		return nil
 	}
-	head.Client, head.Server = remoteAddr(l.client), l.destination
+	head.Client, head.Server = l.from, l.destination
 	request, edits := l.proxy.tracer.Begin(l.direction, head)
 	// It must be known before the server can answer it.
 	c.add(id, &stream{request: request})

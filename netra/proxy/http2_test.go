@@ -17,7 +17,7 @@ const parent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333
 
 // everything writes frames of every kind, in all the forms that they may have.
 // With traced, some of the requests have a traceparent.
-func everything(e *end, traced bool) {
+func everything(e *peer, traced bool) {
 	tracing := func(fields ...string) []string {
 		if traced {
 			fields = append(fields, parent)
@@ -106,48 +106,48 @@ func outcome(s trace.Span) string {
 }
 
 func TestSpanOfAStream(t *testing.T) {
-	head := func(s *end, status string, end bool) { s.headers(1, end, ":status: "+status) }
+	head := func(s *peer, status string, end bool) { s.headers(1, end, ":status: "+status) }
 	tests := []struct {
 		name, want string
-		act        func(client, server *end)
+		act        func(client, server *peer)
 	}{
-		{"answered", "200 5 <nil> <nil>", func(_, s *end) {
+		{"answered", "200 5 <nil> <nil>", func(_, s *peer) {
 			head(s, "103", false)
 			head(s, "200", false)
 			s.WriteDataPadded(1, false, []byte("ab"), []byte{0, 0})
 			s.WriteData(1, true, []byte("cde"))
 			s.WriteRSTStream(1, http2.ErrCodeNo)
 		}},
-		{"answered without a body", "404 0 <nil> <nil>", func(_, s *end) { head(s, "404", true) }},
-		{"trailers", "200 1 <nil> <nil>", func(_, s *end) {
+		{"answered without a body", "404 0 <nil> <nil>", func(_, s *peer) { head(s, "404", true) }},
+		{"trailers", "200 1 <nil> <nil>", func(_, s *peer) {
 			head(s, "200", false)
 			s.WriteData(1, false, []byte("x"))
 			s.headers(1, true, "x-sum: 1")
 		}},
-		{"reset by the server", "200 0 stream reset: INTERNAL_ERROR <nil>", func(_, s *end) {
+		{"reset by the server", "200 0 stream reset: INTERNAL_ERROR <nil>", func(_, s *peer) {
 			head(s, "200", false)
 			s.WriteRSTStream(1, http2.ErrCodeInternal)
 		}},
-		{"refused", "<nil> 0 stream refused <nil>", func(_, s *end) { s.WriteRSTStream(1, http2.ErrCodeRefusedStream) }},
-		{"reset by the client", "<nil> 0 client reset: CANCEL <nil>", func(c, _ *end) { c.WriteRSTStream(1, http2.ErrCodeCancel) }},
-		{"goaway before it", "<nil> 0 stream refused <nil>", func(_, s *end) { s.WriteGoAway(0, http2.ErrCodeNo, nil) }},
-		{"goaway behind it", "200 0 <nil> <nil>", func(_, s *end) {
+		{"refused", "<nil> 0 stream refused <nil>", func(_, s *peer) { s.WriteRSTStream(1, http2.ErrCodeRefusedStream) }},
+		{"reset by the client", "<nil> 0 client reset: CANCEL <nil>", func(c, _ *peer) { c.WriteRSTStream(1, http2.ErrCodeCancel) }},
+		{"goaway before it", "<nil> 0 stream refused <nil>", func(_, s *peer) { s.WriteGoAway(0, http2.ErrCodeNo, nil) }},
+		{"goaway behind it", "200 0 <nil> <nil>", func(_, s *peer) {
 			s.WriteGoAway(1, http2.ErrCodeNo, nil)
 			head(s, "200", true)
 		}},
-		{"closed", "<nil> 0 connection closed <nil>", func(_, s *end) { s.in.(io.Closer).Close() }},
-		{"truncated", "200 2 response truncated <nil>", func(_, s *end) {
+		{"closed", "<nil> 0 connection closed <nil>", func(_, s *peer) { s.in.(io.Closer).Close() }},
+		{"truncated", "200 2 response truncated <nil>", func(_, s *peer) {
 			head(s, "200", false)
 			s.WriteData(1, false, []byte("xx"))
 			s.in.(io.Closer).Close()
 		}},
-		{"the server's faulty block", "<nil> 0 <nil> http2_hpack", func(_, s *end) {
+		{"the server's faulty block", "<nil> 0 <nil> http2_hpack", func(_, s *peer) {
 			s.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x80}, EndHeaders: true})
 		}},
-		{"the client's faulty block", "<nil> 0 <nil> http2_hpack", func(c, _ *end) {
+		{"the client's faulty block", "<nil> 0 <nil> http2_hpack", func(c, _ *peer) {
 			c.WriteHeaders(http2.HeadersFrameParam{StreamID: 3, BlockFragment: []byte{0x80}, EndHeaders: true})
 		}},
-		{"a frame within the server's block", "<nil> 0 <nil> http2_continuation", func(_, s *end) {
+		{"a frame within the server's block", "<nil> 0 <nil> http2_continuation", func(_, s *peer) {
 			s.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x88}})
 			s.WritePing(false, [8]byte{})
 		}},
