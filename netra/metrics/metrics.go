@@ -33,6 +33,18 @@ type (
 	// Bytes labels netra_bytes_total. Way is "request" for what the client
 	// sent and "response" for what it received.
 	Bytes struct{ Direction, Way string }
+	// Connection labels the connections that are not HTTP. Peer is empty where
+	// they are inbound, Protocol is as the first bytes or the port tell.
+	Connection struct{ Direction, Peer, Protocol string }
+	// Closing labels netra_tcp_connections_total. Reason says which end closed
+	// or reset the connection, or that it timed out, could not be made or was
+	// ended by netra's own end.
+	Closing struct {
+		Connection
+		Reason string
+	}
+	// PeerBytes labels netra_tcp_bytes_total; Way is as in Bytes.
+	PeerBytes struct{ Direction, Peer, Way string }
 	// Cause labels series by direction and reason.
 	Cause struct{ Direction, Reason string }
 )
@@ -44,6 +56,9 @@ type Set struct {
 	Refused     Vec[Cause]
 	DialErrors  Vec[Cause]
 	Links       Vec[string]
+	TCP         Vec[Closing]
+	TCPOpen     Vec[Connection]
+	TCPBytes    Vec[PeerBytes]
 	Inbound     Side
 	Outbound    Side
 	Panics      atomic.Uint64
@@ -63,11 +78,14 @@ type Side struct {
 	RequestBytes  atomic.Uint64
 	ResponseBytes atomic.Uint64
 	Duration      Histogram
+	Lifetime      Histogram // of connections that are not HTTP
 }
 
 // New returns a Set with all counts at zero.
 func New(version string) *Set {
-	return &Set{version: version, peers: peers{known: map[string]struct{}{}}}
+	s := &Set{version: version, peers: peers{known: map[string]struct{}{}}}
+	s.Inbound.Lifetime.bounds, s.Outbound.Lifetime.bounds = &Lifetimes, &Lifetimes
+	return s
 }
 
 // Peer returns the label under which a peer is counted.
@@ -101,14 +119,19 @@ func (p *peers) label(name string) string {
 	return name
 }
 
-// Vec is a set of counters, one for each key.
+// Vec is a set of counters, or of gauges, one for each key.
 type Vec[K comparable] struct {
 	mu     sync.RWMutex
 	counts map[K]*atomic.Uint64
 }
 
 // Add adds n to the key's counter.
-func (v *Vec[K]) Add(key K, n uint64) {
+func (v *Vec[K]) Add(key K, n uint64) { v.count(key).Add(n) }
+
+// Sub takes from the key's gauge what was added to it before.
+func (v *Vec[K]) Sub(key K, n uint64) { v.count(key).Add(-n) }
+
+func (v *Vec[K]) count(key K) *atomic.Uint64 {
 	v.mu.RLock()
 	c := v.counts[key]
 	v.mu.RUnlock()
@@ -123,7 +146,7 @@ func (v *Vec[K]) Add(key K, n uint64) {
 		}
 		v.mu.Unlock()
 	}
-	c.Add(n)
+	return c
 }
 
 // Value returns the key's count.
@@ -140,20 +163,32 @@ func (v *Vec[K]) Value(key K) uint64 {
 // one node takes to the point where most clients give up.
 var Buckets = [...]float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
 
-// Histogram counts durations in Buckets.
+// Lifetimes are the upper bounds, in seconds, for connections: from a query's to
+// the day that a pool may keep one.
+var Lifetimes = [len(Buckets)]float64{0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400}
+
+// Histogram counts durations in Buckets, or in other bounds.
 type Histogram struct {
+	bounds *[len(Buckets)]float64 // nil: Buckets
 	counts [len(Buckets) + 1]atomic.Uint64
 	nanos  atomic.Int64
 }
 
 // Observe counts one duration.
 func (h *Histogram) Observe(d time.Duration) {
-	i, seconds := 0, d.Seconds()
-	for i < len(Buckets) && seconds > Buckets[i] {
+	i, seconds, bounds := 0, d.Seconds(), h.buckets()
+	for i < len(bounds) && seconds > bounds[i] {
 		i++
 	}
 	h.counts[i].Add(1)
 	h.nanos.Add(int64(d))
+}
+
+func (h *Histogram) buckets() *[len(Buckets)]float64 {
+	if h.bounds != nil {
+		return h.bounds
+	}
+	return &Buckets
 }
 
 // WriteTo writes all series as Prometheus text, version 0.0.4, in a fixed

@@ -24,6 +24,13 @@ func TestText(t *testing.T) {
 	s.Inbound.Duration.Observe(500 * time.Microsecond)
 	s.Inbound.Duration.Observe(30 * time.Millisecond)
 	s.Inbound.Duration.Observe(time.Minute)
+	postgresql := Connection{"outbound", s.Peer("10.0.0.7"), "postgresql"}
+	s.TCP.Add(Closing{postgresql, "client"}, 2)
+	s.TCP.Add(Closing{Connection{"inbound", "", "redis"}, "server_reset"}, 1)
+	s.TCPOpen.Add(postgresql, 3)
+	s.TCPOpen.Sub(postgresql, 2)
+	s.TCPBytes.Add(PeerBytes{"outbound", "10.0.0.7", "response"}, 512)
+	s.Outbound.Lifetime.Observe(90 * time.Second)
 	s.Dropped.Add(5)
 	var b bytes.Buffer
 	if _, err := s.WriteTo(&b); err != nil {

@@ -17,8 +17,9 @@ func (s *Set) text(b *bytes.Buffer) {
 		return label("direction", k.Direction) + "," + label("peer", k.Peer) + "," + label("code", k.Code)
 	})
 	head(b, "netra_request_duration_seconds", "histogram", "From a request's head to the last byte of its response.")
-	histogram(b, "inbound", &s.Inbound.Duration)
-	histogram(b, "outbound", &s.Outbound.Duration)
+	for _, side := range s.sides() {
+		histogram(b, "netra_request_duration_seconds", side.name, &side.Duration)
+	}
 
 	head(b, "netra_bytes_total", "counter", "Bytes passed on, by direction and by who sent them: the client (request) or the server (response).")
 	for _, side := range s.sides() {
@@ -34,11 +35,13 @@ func (s *Set) text(b *bytes.Buffer) {
 		sample(b, "netra_open_connections", label("direction", side.name), uint64(max(0, side.Open.Load())))
 	}
 
+	s.connections(b)
+
 	cause := func(k Cause) string { return label("direction", k.Direction) + "," + label("reason", k.Reason) }
 	vec(b, &s.Blind, "netra_blind_copies_total", "Connections copied without being understood, from some point on.", cause)
 	vec(b, &s.Refused, "netra_refused_connections_total", "Connections closed at once: loops and connections that were not redirected.", cause)
 	vec(b, &s.DialErrors, "netra_dial_errors_total", "Connections whose destination could not be reached.", cause)
-	vec(b, &s.Links, "netra_links_total", "Outbound requests by how they were joined to an inbound one.", func(k string) string { return label("link", k) })
+	vec(b, &s.Links, "netra_links_total", "Outbound requests, and connections that are not HTTP, by how they were joined to an inbound request.", func(k string) string { return label("link", k) })
 
 	head(b, "netra_spans_total", "counter", "Spans handed to the exporter.")
 	sample(b, "netra_spans_total", "", s.Spans.Load())
@@ -48,6 +51,24 @@ func (s *Set) text(b *bytes.Buffer) {
 	sample(b, "netra_accept_errors_total", "", s.AcceptError.Load())
 	head(b, "netra_panics_total", "counter", "Connections ended by a fault in netra itself.")
 	sample(b, "netra_panics_total", "", s.Panics.Load())
+}
+
+// connections writes the series of connections that are not HTTP.
+func (s *Set) connections(b *bytes.Buffer) {
+	connection := func(k Connection) string {
+		return label("direction", k.Direction) + "," + label("peer", k.Peer) + "," + label("protocol", k.Protocol)
+	}
+	vec(b, &s.TCP, "netra_tcp_connections_total", "Connections that were not HTTP and have ended, by direction, peer service, protocol and what ended them.", func(k Closing) string {
+		return connection(k.Connection) + "," + label("reason", k.Reason)
+	})
+	series(b, &s.TCPOpen, "netra_tcp_open_connections", "gauge", "Connections being proxied whose protocol is known not to be HTTP.", connection)
+	vec(b, &s.TCPBytes, "netra_tcp_bytes_total", "Bytes on connections that were not HTTP and have ended, by direction, peer service and who sent them.", func(k PeerBytes) string {
+		return label("direction", k.Direction) + "," + label("peer", k.Peer) + "," + label("way", k.Way)
+	})
+	head(b, "netra_tcp_connection_duration_seconds", "histogram", "From a connection's beginning to its end, where it was not HTTP.")
+	for _, side := range s.sides() {
+		histogram(b, "netra_tcp_connection_duration_seconds", side.name, &side.Lifetime)
+	}
 }
 
 type namedSide struct {
@@ -71,7 +92,11 @@ func sample(b *bytes.Buffer, name, labels string, value uint64) {
 }
 
 func vec[K comparable](b *bytes.Buffer, v *Vec[K], name, help string, labels func(K) string) {
-	head(b, name, "counter", help)
+	series(b, v, name, "counter", help, labels)
+}
+
+func series[K comparable](b *bytes.Buffer, v *Vec[K], name, kind, help string, labels func(K) string) {
+	head(b, name, kind, help)
 	v.mu.RLock()
 	lines := make([]string, 0, len(v.counts))
 	for key, count := range v.counts {
@@ -84,14 +109,13 @@ func vec[K comparable](b *bytes.Buffer, v *Vec[K], name, help string, labels fun
 	}
 }
 
-func histogram(b *bytes.Buffer, direction string, h *Histogram) {
-	const name = "netra_request_duration_seconds"
+func histogram(b *bytes.Buffer, name, direction string, h *Histogram) {
 	var sum uint64
 	for i := range h.counts {
 		sum += h.counts[i].Load()
 		bound := "+Inf"
-		if i < len(Buckets) {
-			bound = strconv.FormatFloat(Buckets[i], 'g', -1, 64)
+		if bounds := h.buckets(); i < len(bounds) {
+			bound = strconv.FormatFloat(bounds[i], 'g', -1, 64)
 		}
 		sample(b, name+"_bucket", label("direction", direction)+`,le="`+bound+`"`, sum)
 	}
