@@ -147,18 +147,25 @@ func (t *Tracer) parent(f *fields, requestID string, now time.Time) (extracted, 
 func (t *Tracer) join(r *Request, head Head, f *fields, e extracted) {
 	r.spanned = true
 	r.call = readCall(head, f)
+	r.context, r.name = t.begin(e, func() string { return t.name(head, r.call) })
+}
+
+// begin gives a span its context, sampled or not. Its name is only made where
+// it is asked for.
+func (t *Tracer) begin(e extracted, spanName func() string) (ctx Context, name string) {
 	if e.parent.Valid() {
-		r.context = child(e.parent)
+		ctx = child(e.parent)
 	} else {
-		r.context = root()
-		r.context.Sampled = e.parent.Sampled
+		ctx = root()
+		ctx.Sampled = e.parent.Sampled
 	}
-	if !e.decided || r.context.Sampled {
-		r.name = t.name(head, r.call)
+	if !e.decided || ctx.Sampled {
+		name = spanName()
 	}
 	if !e.decided {
-		r.context.Sampled = t.exporter.Sample(r.context, r.name)
+		ctx.Sampled = t.exporter.Sample(ctx, name)
 	}
+	return ctx, name
 }
 
 func (t *Tracer) name(head Head, c *call) string {
@@ -238,17 +245,27 @@ func (r *Request) End(result Result) {
 	if result.Blind != "" {
 		r.tags = append(r.tags, Tag{"netra.blind", result.Blind})
 	}
-	if result.Reason != "" {
-		r.tags = append(r.tags, Tag{"error.reason", result.Reason})
-	}
 	if r.call != nil {
 		r.tags = r.call.outcome(r.tags)
 	}
-	if result.Reason != "" || r.status >= 500 || r.call.failed() {
+	r.tags = failed(r.tags, result.Reason)
+	if result.Reason == "" && (r.status >= 500 || r.call.failed()) {
 		r.tags = append(r.tags, Tag{"error", true})
 	}
+	t.export(Span{Context: r.context, Name: r.name, Start: r.start, Duration: duration, Tags: r.tags})
+}
+
+// failed adds the tags of a failure, if there is a reason for one.
+func failed(tags []Tag, reason string) []Tag {
+	if reason == "" {
+		return tags
+	}
+	return append(tags, Tag{"error.reason", reason}, Tag{"error", true})
+}
+
+func (t *Tracer) export(s Span) {
 	t.metrics.Spans.Add(1)
-	t.exporter.Export(Span{Context: r.context, Name: r.name, Start: r.start, Duration: duration, Tags: r.tags})
+	t.exporter.Export(s)
 }
 
 func (r *Request) count(duration time.Duration) {

@@ -29,6 +29,14 @@
 // tag span.kind becomes the kind, and an error tag that is true the status, with
 // error.reason as its message.
 //
+// A connection that the application makes and that carries no requests is one
+// span, whose parent is found as that of a request without headers, at the time
+// when the connection begins:
+//
+//	connection := tracer.Open(trace.Outbound, server)
+//	connection.Named(trace.Carried{Protocol: "postgresql"})
+//	connection.End(trace.Closing{Reason: trace.ClosedByClient, Sent: 12})
+//
 // The package knows nothing of how requests are framed; it is given heads, and
 // gives back which header fields to write. It may be used from any goroutine.
 package trace
