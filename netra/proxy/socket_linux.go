@@ -144,8 +144,13 @@ func closeSocket(fd int, reset bool) {
 }
 
 // unsentBytes returns how many written bytes the other end has not
-// acknowledged.
+// acknowledged, of those that it still may.
 func unsentBytes(fd int) int {
+	// After a reset the kernel goes on to count what was never acknowledged.
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil || info.State == unix.BPF_TCP_CLOSE {
+		return 0
+	}
 	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
 	if err != nil {
 		return 0
