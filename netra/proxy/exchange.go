@@ -53,12 +53,15 @@ func (x *exchange) push(p *pending) bool {
 		return false
 	}
 	if x.streams.Load() != nil { // the server has greeted with HTTP/2
+		x.any = true
+		x.link.flow.follow()
 		x.goBlind("server_first")
 		x.end(p, "", "server_first")
 		return false
 	}
 	x.queue = append(x.queue, p)
 	x.any = true
+	x.link.flow.follow()
 	if len(x.queue) >= maxPending {
 		x.over = true
 		x.count("too_many_pending")
@@ -199,6 +202,9 @@ func (x *exchange) early(p *pending) (refused bool) {
 
 // count counts the blind copy, once for a connection.
 func (x *exchange) count(reason string) {
+	if !x.any {
+		x.link.flow.giveUp()
+	}
 	if x.counted {
 		return
 	}

@@ -243,17 +243,3 @@ func (h *half) freeRest() {
 	}
 	h.rest, h.restPool = nil, nil
 }
-
-// opaque copies; from a client to the application it tells the tracer that
-// there is something it cannot see.
-type opaque struct{ fromClient *link }
-
-func (o opaque) digest(h *half) bool {
-	h.r = h.w
-	if o.fromClient != nil {
-		o.fromClient.unseen()
-	}
-	return false
-}
-
-func (opaque) over() {}

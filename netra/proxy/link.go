@@ -23,9 +23,11 @@ type link struct {
 	from        netip.AddrPort // the client's address
 	destination netip.AddrPort
 	http        *exchange // nil where HTTP is not looked for
-	up, down    half      // from the client, from the server
+	flow        flow
+	up, down    half // from the client, from the server
 	phase       phase
-	lost        *lost       // the destination could not be reached
+	relayed     bool        // the server was reached
+	lost        *lost       // it was not
 	timer       *time.Timer // of the phase
 	downEnded   bool        // the server's stream has ended
 	serverDead  bool        // writing to the server failed
@@ -89,6 +91,7 @@ func (l *link) begin() {
 		return
 	}
 	l.destination = destination
+	l.flow.open(l, destination)
 	fd, err := connectSocket(destination, l.source())
 	if err != nil {
 		l.unreachable(err)
@@ -136,7 +139,7 @@ func (l *link) connected() {
 	}
 	l.timer.Stop()
 	l.timer = nil
-	l.phase = relaying
+	l.phase, l.relayed = relaying, true
 	if l.proxy.follows(l.destination.Port()) {
 		l.http = &exchange{link: l}
 	}
@@ -150,10 +153,11 @@ func (l *link) connected() {
 // protocols chooses what looks at the two directions.
 func (l *link) protocols() (up, down protocol) {
 	if l.http == nil {
-		return opaque{l}, opaque{}
+		l.flow.giveUp()
+		return l.flow.watch(nil, nil)
 	}
-	return &requests{exchange: l.http, framer: http1.NewFramer(http1.Request)},
-		&responses{exchange: l.http, framer: http1.NewFramer(http1.Response)}
+	return l.flow.watch(&requests{exchange: l.http, framer: http1.NewFramer(http1.Request)},
+		&responses{exchange: l.http, framer: http1.NewFramer(http1.Response)})
 }
 
 // canRead is called when one end has something to be read.
@@ -229,6 +233,7 @@ func (l *link) abort(reason string) {
 	if l.phase == dying || l.phase == closed {
 		return
 	}
+	l.flow.aborted(reason)
 	if l.http != nil {
 		l.http.close(reason)
 	}
@@ -275,6 +280,9 @@ func (l *link) finish(reset bool) {
 	l.phase = closed
 	if l.http != nil {
 		l.http.close(trace.ReasonClosed)
+	}
+	if l.relayed {
+		l.flow.end()
 	}
 	if l.timer != nil {
 		l.timer.Stop()

@@ -19,7 +19,10 @@
 // (http1.go) finds the heads in it, has the tracer give the fields to insert,
 // and pairs responses with requests; at any doubt both halves become plain
 // copies for the rest of the connection, with no byte lost or altered, and the
-// reason is counted. Every other protocol is such a copy from its first byte.
+// reason is counted. HTTP/2 is followed frame by frame (http2.go). Every other
+// protocol is such a copy from its first byte; what it is, is told from the
+// first bytes of both ends as they pass (sniff), and the connection as a whole
+// has a span and counts (flow.go).
 // A protocol that is to be understood as well is one more pair of
 // implementations of protocol, chosen where the first bytes are known.
 //

@@ -24,7 +24,8 @@ type lost struct {
 // unreachable ends a connection whose destination could not be dialled. That
 // cannot be told any more, the connection being accepted; the nearest is to
 // reset it. But a call that fails for this is what one looks for in a trace, so
-// the request is read first.
+// the request is read first. Of a client that sends none, the connection has
+// failed; one that waits for the server to speak says nothing.
 func (l *link) unreachable(err error) {
 	reason := dialReason(err)
 	l.proxy.metrics.DialErrors.Add(metrics.Cause{Direction: l.direction.String(), Reason: reason}, 1)
@@ -34,6 +35,7 @@ func (l *link) unreachable(err error) {
 	}
 	l.closeEnd(&l.server, true)
 	if !l.proxy.follows(l.destination.Port()) {
+		l.flow.unreachable(nil, reason)
 		l.finish(true)
 		return
 	}
@@ -41,7 +43,7 @@ func (l *link) unreachable(err error) {
 	l.lost = &lost{link: l, reason: reason, framer: http1.NewFramer(http1.Request)}
 	l.timer = l.loop.after(unreachableWait, &l.client, func() {
 		if l.phase == failing {
-			l.finish(true)
+			l.lost.end()
 		}
 	})
 	l.lost.look()
@@ -51,29 +53,35 @@ func (l *link) unreachable(err error) {
 func (s *lost) look() {
 	l := s.link
 	for l.client.readable {
-		room := s.room(l.loop.scratch)
-		n, err := readSocket(l.client.fd, room)
+		n, err := readSocket(l.client.fd, s.room(l.loop.scratch))
 		if err == syscall.EAGAIN {
 			l.client.readable = false
 			s.keep()
 			return
 		}
 		if err != nil || n == 0 {
-			break
+			s.end()
+			return
 		}
 		s.w += n
 		switch s.framer.Next(s.unread()).Kind {
 		case http1.Need:
-			s.keep()
-			continue
 		case http1.Head:
 			request, _ := l.proxy.tracer.Begin(l.direction, l.head(&s.framer.Message, l.destination))
 			request.End(trace.Result{Reason: "destination " + s.reason, Unsent: true})
+			s.release()
+			l.finish(true)
+			return
+		default:
+			s.end()
+			return
 		}
-		break
 	}
-	if l.client.readable || l.phase != failing {
-		s.release()
-		l.finish(true)
-	}
+}
+
+// end ends the link of a client that has sent no request.
+func (s *lost) end() {
+	s.link.flow.unreachable(s.unread(), s.reason)
+	s.release()
+	s.link.finish(true)
 }
