@@ -195,7 +195,10 @@ func capture(t *testing.T, pod netns) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := pod.do(func() error { return redirect.Apply(plan) }); err != nil {
+	if err := pod.do(func() error {
+		_, err := redirect.Apply(t.Context(), plan, redirect.Auto)
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 }

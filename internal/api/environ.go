@@ -26,6 +26,7 @@ const (
 	EnvExcludeOutboundPorts = "NETRA_EXCLUDE_OUTBOUND_PORTS"
 	EnvExcludeCIDRs         = "NETRA_EXCLUDE_CIDRS"
 	EnvNetraUID             = "NETRA_SIDECAR_USER_ID"
+	EnvRedirectBackend      = "NETRA_REDIRECT_BACKEND"
 )
 
 // Environment variables of netra that the webhook sets.

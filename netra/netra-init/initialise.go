@@ -14,6 +14,12 @@ import (
 	"github.com/formicarium/formicarium/netra/redirect"
 )
 
+// The exit codes beside 0 and run.Main's 1.
+const (
+	exitUsage     = 2
+	exitUncertain = 3
+)
+
 // options are the flags: at most one may be set.
 type options struct {
 	dryRun, check, cleanup, version bool
@@ -27,7 +33,7 @@ func initialise(ctx context.Context, args []string, getenv func(string) string, 
 		return nil
 	}
 	if err != nil {
-		return &run.ExitError{Code: 2, Err: err}
+		return &run.ExitError{Code: exitUsage, Err: err}
 	}
 	switch {
 	case o.version:
@@ -35,30 +41,36 @@ func initialise(ctx context.Context, args []string, getenv func(string) string, 
 		return nil
 	case o.cleanup:
 		// Wrong settings must not stand in the way of taking rules out.
-		if err := redirect.Cleanup(); err != nil {
+		if err := redirect.Cleanup(ctx); err != nil {
 			return err
 		}
 		fmt.Fprintln(stdout, "the redirection is removed")
 		return nil
 	}
-	settings, err := settingsFrom(getenv)
-	plan, planErr := redirect.NewPlan(settings)
-	if err := errors.Join(err, planErr); err != nil {
-		return fmt.Errorf("reading the settings:\n%w", err)
+	plan, backend, err := planFrom(getenv)
+	if err != nil {
+		return &run.ExitError{Code: exitUsage, Err: fmt.Errorf("reading the settings:\n%w", err)}
 	}
 	switch {
 	case o.dryRun:
-		fmt.Fprint(stdout, plan)
+		fmt.Fprint(stdout, plan, backend.Ruleset(plan))
 		return nil
 	case o.check:
-		report, err := redirect.Check(ctx, plan)
+		report, err := redirect.Check(ctx, plan, backend)
 		fmt.Fprint(stdout, report)
+		if err != nil {
+			return &run.ExitError{Code: exitUncertain, Err: err}
+		}
+		return nil
+	}
+	applied, err := redirect.Apply(ctx, plan, backend)
+	if err != nil {
 		return err
 	}
-	if err := redirect.Apply(plan); err != nil {
-		return err
+	fmt.Fprintf(stdout, "applied by %s: %s", applied.By, plan)
+	for _, note := range applied.Notes {
+		fmt.Fprintf(stdout, "note: %s\n", note)
 	}
-	fmt.Fprintf(stdout, "applied: %s", plan)
 	return nil
 }
 
@@ -82,9 +94,17 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	return o, nil
 }
 
-// settingsFrom reads the environment.
-func settingsFrom(getenv func(string) string) (redirect.Settings, error) {
+// planFrom reads the environment.
+func planFrom(getenv func(string) string) (redirect.Plan, redirect.Backend, error) {
 	r := env.NewReader(getenv)
+	settings := settingsFrom(r)
+	backend := r.OneOf(api.EnvRedirectBackend, string(redirect.Auto),
+		string(redirect.Auto), string(redirect.NFTables), string(redirect.IPTables))
+	plan, err := redirect.NewPlan(settings)
+	return plan, redirect.Backend(backend), errors.Join(r.Err(), err)
+}
+
+func settingsFrom(r *env.Reader) redirect.Settings {
 	direction := func(ports, exclude, probability string) redirect.Direction {
 		var d redirect.Direction
 		d.Ports, d.AllPorts = r.Ports(ports, "*")
@@ -95,7 +115,7 @@ func settingsFrom(getenv func(string) string) (redirect.Settings, error) {
 		d.Probability = r.Float(probability, 1, 0, 1)
 		return d
 	}
-	s := redirect.Settings{
+	return redirect.Settings{
 		InboundPort:  uint16(r.Int(api.EnvNetraPort, api.NetraInboundPort, 1, 65535)),
 		OutboundPort: uint16(r.Int(api.EnvNetraOutboundPort, api.NetraOutboundPort, 1, 65535)),
 		AdminPort:    uint16(r.Int(api.EnvNetraAdminPort, api.NetraAdminPort, 1, 65535)),
@@ -104,5 +124,4 @@ func settingsFrom(getenv func(string) string) (redirect.Settings, error) {
 		Outbound:     direction(api.EnvOutboundPorts, api.EnvExcludeOutboundPorts, api.EnvOutboundProbability),
 		ExcludeCIDRs: r.Prefixes(api.EnvExcludeCIDRs),
 	}
-	return s, r.Err()
 }

@@ -6,9 +6,8 @@
 //	netra-init --check      prove that the redirection is applied and works
 //	netra-init --cleanup    remove the redirection
 //
-// It needs the capability NET_ADMIN (but for --dry-run) and nothing else.
-// Applying again replaces what was applied before; the change is one
-// transaction.
+// Exit codes: 0 done; 1 the kernel refused, and the message says what is
+// missing; 2 a wrong flag or setting; 3 --check could not prove the capture.
 //
 // Settings, all from the environment; every fault is reported at once:
 //
@@ -23,10 +22,23 @@
 //	NETRA_OUTBOUND_PORT           14955  where netra takes outbound connections
 //	NETRA_ADMIN_PORT              14958  where netra serves its metrics
 //	NETRA_SIDECAR_USER_ID         1337   the user netra runs as; its connections are left alone
+//	NETRA_REDIRECT_BACKEND        auto   nftables, iptables, or auto: nftables unless the kernel lacks it
 //
 // Never captured: loopback, the pod's traffic to itself, the clouds' metadata
 // address (169.254.169.254, fd00:ec2::254), netra's own ports and Formicarium's
 // (24000 to 24099).
+//
+// Applying again replaces what was applied before, by either backend;
+// --cleanup removes the rules of both. The change is one transaction by
+// nftables, and one for each IP version by iptables. With
+// NETRA_REDIRECT_BACKEND=iptables, --dry-run also prints the input of
+// iptables-restore and ip6tables-restore.
+//
+// It needs the capability NET_ADMIN (but for --dry-run). The nftables backend
+// needs nothing else. The iptables backend runs iptables-restore,
+// iptables-save and their ip6tables counterparts, version 1.8 or later, from
+// PATH: iptables-legacy-* first, then those, then iptables-nft-*, whichever the
+// kernel speaks. Those of the kind legacy also need NET_RAW.
 package main
 
 import (

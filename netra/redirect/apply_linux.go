@@ -1,264 +1,107 @@
 package redirect
 
 import (
-	"encoding/binary"
+	"context"
 	"errors"
 	"fmt"
-	"syscall"
-
-	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
-	"github.com/google/nftables/userdata"
-	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
 )
 
-// tableName is the table's name; nothing else may use it, since applying
-// begins with deleting it.
-const tableName = "netra"
-
-// socketBuffer holds the kernel's answers to one transaction: about 400 bytes
-// for each rule, so that settings with some thousand single ports still fit.
-const socketBuffer = 4 << 20
-
-func table() *nftables.Table {
-	return &nftables.Table{Family: nftables.TableFamilyINet, Name: tableName}
+// Apply makes p the redirection of the calling thread's network namespace:
+// whatever an earlier Apply left, by either backend, is replaced. It needs
+// NET_ADMIN, and iptables of the kind legacy NET_RAW.
+//
+// The other backend's rules go first. Until the new ones are in place new
+// connections are left alone: the two never stand side by side, where a
+// connection could be drawn twice, and where netra's own could come back to it
+// if the old rules exempt another user.
+func Apply(ctx context.Context, p Plan, b Backend) (Applied, error) {
+	switch b {
+	case NFTables:
+		return applyNFTables(ctx, p)
+	case IPTables:
+		return applyIPTables(ctx, p)
+	}
+	applied, err := applyNFTables(ctx, p)
+	var missing *missingError
+	if !errors.As(err, &missing) {
+		return applied, err
+	}
+	applied, otherErr := applyIPTables(ctx, p)
+	if otherErr != nil {
+		return Applied{}, fmt.Errorf("neither backend works on this node:\n"+
+			"nftables: %w\niptables: %w\n"+
+			"load nf_tables, nft_chain_nat, nft_redir and nft_numgen on the node, or use an image of netra-init that has iptables 1.8 or later", err, otherErr)
+	}
+	return applied, nil
 }
 
-// open returns a connection to the packet filter of the calling thread's
-// network namespace.
-func open() (*nftables.Conn, error) {
-	return nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error {
-		// Larger buffers are a help and no need: the usual plan fits without.
-		_ = c.SetReadBuffer(socketBuffer)
-		_ = c.SetWriteBuffer(socketBuffer)
-		return nil
-	}))
-}
-
-// Apply makes p the redirection of the calling thread's network namespace, in
-// one transaction: whatever an earlier Apply left is replaced, and where an
-// error is returned nothing has changed. It needs NET_ADMIN.
-func Apply(p Plan) error {
-	conn, err := open()
+func applyNFTables(ctx context.Context, p Plan) (Applied, error) {
+	others, err := iptablesHoldings(ctx)
 	if err != nil {
-		return fmt.Errorf("opening nf_tables: %w", explain(err))
+		return Applied{}, err
 	}
-	t := table()
-	// Deleting a table that is not there is an error; adding one that is there
-	// is not. So: add, delete, add.
-	conn.AddTable(t)
-	conn.DelTable(t)
-	conn.AddTable(t)
-	for _, c := range []Chain{p.Inbound, p.Outbound} {
-		addChain(conn, t, c)
-	}
-	if err := conn.Flush(); err != nil {
-		return fmt.Errorf("applying the redirection: %w", explain(err))
-	}
-	return nil
-}
-
-// Cleanup removes what Apply made. Where there is nothing, it does nothing.
-func Cleanup() error {
-	conn, err := open()
-	if err != nil {
-		return fmt.Errorf("opening nf_tables: %w", explain(err))
-	}
-	conn.AddTable(table())
-	conn.DelTable(table())
-	if err := conn.Flush(); err != nil {
-		return fmt.Errorf("removing the redirection: %w", explain(err))
-	}
-	return nil
-}
-
-// hooks are how nftables names a Hook; both chains run where destination NAT
-// does.
-var hooks = map[Hook]*nftables.ChainHook{
-	Prerouting: nftables.ChainHookPrerouting,
-	Output:     nftables.ChainHookOutput,
-}
-
-func addChain(conn *nftables.Conn, t *nftables.Table, c Chain) {
-	accept := nftables.ChainPolicyAccept
-	chain := conn.AddChain(&nftables.Chain{
-		Table: t, Name: string(c.Hook), Type: nftables.ChainTypeNAT,
-		Hooknum: hooks[c.Hook], Priority: nftables.ChainPriorityNATDest, Policy: &accept,
-	})
-	for _, r := range c.Rules {
-		conn.AddRule(&nftables.Rule{
-			Table: t, Chain: chain, Exprs: expressions(c.Hook, r),
-			// The rule's own words: `nft list table inet netra` shows them,
-			// and Installed reads them back.
-			UserData: userdata.AppendString(nil, userdata.TypeComment, r.String()),
-		})
-	}
-}
-
-// reg is the register that every rule computes in, one value at a time.
-const reg = 1
-
-// expressions translates one rule. Multi-byte values are compared in network
-// order, those of the kernel's own (user ids) in the machine's.
-func expressions(hook Hook, r Rule) []expr.Any {
-	list := []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg},
-		equal(unix.IPPROTO_TCP),
-	}
-	if r.UID != nil {
-		list = append(list,
-			&expr.Meta{Key: expr.MetaKeySKUID, Register: reg},
-			equal(binary.NativeEndian.AppendUint32(nil, *r.UID)...))
-	}
-	if r.Loopback {
-		key := expr.MetaKeyOIFNAME
-		if hook == Prerouting {
-			key = expr.MetaKeyIIFNAME
-		}
-		list = append(list,
-			&expr.Meta{Key: key, Register: reg},
-			equal(append([]byte("lo"), make([]byte, unix.IFNAMSIZ-len("lo"))...)...))
-	}
-	if r.Net.IsValid() {
-		list = append(list, destination(r)...)
-	}
-	if r.Ports != (PortRange{}) {
-		list = append(list, destinationPort(r.Ports)...)
-	}
-	if r.Share != 0 {
-		list = append(list,
-			&expr.Numgen{Register: reg, Type: unix.NFT_NG_RANDOM, Modulus: Million},
-			&expr.Byteorder{SourceRegister: reg, DestRegister: reg, Op: expr.ByteorderHton, Len: 4, Size: 4},
-			&expr.Cmp{Op: expr.CmpOpLt, Register: reg, Data: binary.BigEndian.AppendUint32(nil, r.Share)})
-	}
-	if r.Redirect == 0 {
-		return append(list, &expr.Verdict{Kind: expr.VerdictReturn})
-	}
-	return append(list,
-		&expr.Immediate{Register: reg, Data: binary.BigEndian.AppendUint16(nil, r.Redirect)},
-		&expr.Redir{RegisterProtoMin: reg, RegisterProtoMax: reg, Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED})
-}
-
-// destinationPort compares the second 16-bit word of TCP's header.
-func destinationPort(ports PortRange) []expr.Any {
-	load := &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}
-	first := binary.BigEndian.AppendUint16(nil, ports.First)
-	if ports.First == ports.Last {
-		return []expr.Any{load, equal(first...)}
-	}
-	last := binary.BigEndian.AppendUint16(nil, ports.Last)
-	return []expr.Any{
-		load,
-		&expr.Cmp{Op: expr.CmpOpGte, Register: reg, Data: first},
-		&expr.Cmp{Op: expr.CmpOpLte, Register: reg, Data: last},
-	}
-}
-
-// destination compares the destination address with the rule's network. In an
-// inet table the family has to be asked for first.
-func destination(r Rule) []expr.Any {
-	family, offset, size := byte(unix.NFPROTO_IPV4), uint32(16), 4
-	if r.Net.Addr().Is6() {
-		family, offset, size = unix.NFPROTO_IPV6, 24, 16
-	}
-	mask := make([]byte, size)
-	for i := range r.Net.Bits() {
-		mask[i/8] |= 0x80 >> (i % 8)
-	}
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg},
-		equal(family),
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(size)},
-		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: uint32(size), Mask: mask, Xor: make([]byte, size)},
-		equal(r.Net.Masked().Addr().AsSlice()...),
-	}
-}
-
-func equal(data ...byte) *expr.Cmp {
-	return &expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: data}
-}
-
-// explain adds what is missing on this machine to an error of the packet
-// filter's.
-func explain(err error) error {
-	switch {
-	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%w (this needs the capability NET_ADMIN: add it to the container's securityContext.capabilities)", err)
-	case errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EAFNOSUPPORT):
-		return fmt.Errorf("%w (the kernel has no netfilter netlink: CONFIG_NF_TABLES, module nf_tables)", err)
-	}
-	if missing := probe(try); missing != "" {
-		return fmt.Errorf("%w (missing in the node's kernel: %s)", err, missing)
-	}
-	return err
-}
-
-// probe returns which feature of the packet filter is the first that the
-// kernel refuses, or "". It asks in the order in which they build on each
-// other; attempt makes a scratch table with what add puts in and takes it out
-// again.
-func probe(attempt func(add func(*nftables.Conn, *nftables.Table)) error) (missing string) {
-	nat := func(rules ...Rule) func(*nftables.Conn, *nftables.Table) {
-		return func(conn *nftables.Conn, t *nftables.Table) { addChain(conn, t, Chain{Hook: Output, Rules: rules}) }
-	}
-	for _, step := range []struct {
-		feature string
-		add     func(*nftables.Conn, *nftables.Table)
-	}{
-		{"nf_tables (CONFIG_NF_TABLES, module nf_tables)", func(*nftables.Conn, *nftables.Table) {}},
-		{"NAT for IPv4 and IPv6 in one table (CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, module nft_chain_nat, Linux 5.2 or later)", nat()},
-		{"redirection (CONFIG_NFT_REDIR, module nft_redir)", nat(Rule{Redirect: 1})},
-		{"random numbers in rules (CONFIG_NFT_NUMGEN, module nft_numgen), needed for probabilities between 0 and 1", nat(Rule{Share: 1})},
-	} {
-		if err := attempt(step.add); err != nil {
-			return step.feature
+	if len(others) > 0 {
+		// Rules that work are not taken out for some that cannot.
+		if err := nftablesMissing(); err != nil {
+			return Applied{}, err
 		}
 	}
-	return ""
+	for _, other := range others {
+		if err := other.remove(ctx); err != nil {
+			return Applied{}, fmt.Errorf("removing the rules of %s: %w", other, err)
+		}
+	}
+	if err := replaceTable(p); err != nil {
+		return Applied{}, err
+	}
+	return Applied{By: string(NFTables)}, nil
 }
 
-func try(add func(*nftables.Conn, *nftables.Table)) error {
-	conn, err := open()
+// applyIPTables uses the first variant that works.
+func applyIPTables(ctx context.Context, p Plan) (Applied, error) {
+	variants, err := findVariants(ctx)
 	if err != nil {
+		return Applied{}, err
+	}
+	if len(variants) == 0 {
+		return Applied{}, errors.New("looking for iptables-restore, iptables-save, ip6tables-restore and ip6tables-save: they are not in PATH: use an image of netra-init that has iptables 1.8 or later")
+	}
+	var faults []error
+	for _, v := range variants {
+		notes, err := v.apply(ctx, p, func() error { return removeBut(ctx, v, variants) })
+		if err == nil {
+			return Applied{By: v.String(), Notes: notes}, nil
+		}
+		faults = append(faults, fmt.Errorf("applying the redirection by %s: %w", v, err))
+	}
+	return Applied{}, errors.Join(faults...)
+}
+
+// removeBut removes all rules of netra's but those of v.
+func removeBut(ctx context.Context, v variant, variants []variant) error {
+	if err := deleteTable(); err != nil {
 		return err
 	}
-	t := &nftables.Table{Family: nftables.TableFamilyINet, Name: tableName + "-probe"}
-	conn.AddTable(t)
-	add(conn, t)
-	conn.DelTable(t)
-	return conn.Flush()
-}
-
-// Installed returns what the kernel holds, as the lines of a plan's rules for
-// each hook, or nil where nothing is applied.
-func Installed() (map[Hook][]string, error) {
-	conn, err := open()
-	if err != nil {
-		return nil, fmt.Errorf("opening nf_tables: %w", explain(err))
-	}
-	chains, err := conn.ListChainsOfTableFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return nil, fmt.Errorf("listing the packet filter's chains: %w", explain(err))
-	}
-	var rules map[Hook][]string
-	for _, c := range chains {
-		if c.Table.Name != tableName {
+	for _, other := range variants {
+		if other.kind == v.kind {
 			continue
 		}
-		list, err := conn.GetRules(c.Table, c)
-		if err != nil && !errors.Is(err, syscall.ENOENT) {
-			return nil, fmt.Errorf("listing the rules of %s: %w", c.Name, err)
+		if err := other.remove(ctx); err != nil {
+			return fmt.Errorf("removing the rules of %s: %w", other, err)
 		}
-		if rules == nil {
-			rules = map[Hook][]string{}
-		}
-		lines := []string{}
-		for _, r := range list {
-			text, _ := userdata.GetString(r.UserData, userdata.TypeComment)
-			lines = append(lines, text)
-		}
-		rules[Hook(c.Name)] = lines
 	}
-	return rules, nil
+	return nil
+}
+
+// Cleanup removes what Apply made, by either backend. Where there is nothing,
+// it does nothing.
+func Cleanup(ctx context.Context) error {
+	variants, err := findVariants(ctx)
+	faults := []error{deleteTable(), err}
+	for _, v := range variants {
+		if err := v.remove(ctx); err != nil {
+			faults = append(faults, fmt.Errorf("removing the rules of %s: %w", v, err))
+		}
+	}
+	return errors.Join(faults...)
 }

@@ -9,7 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -27,39 +27,35 @@ const checkTimeout = time.Second
 // is tried.
 const maxAttempts = 500
 
-// Check proves that p is applied and works: the kernel's rules are p's, and a
-// real connection over IPv4 and one over IPv6, to an address that is nobody's,
+// Check proves that p is applied by b and works: the kernel's rules are p's, and
+// a real connection over IPv4 and one over IPv6, to an address that is nobody's,
 // arrive at netra's outbound port. Where nothing listens there, Check does so
 // itself for as long as it takes, and also compares the original destination
 // that the kernel remembers. The error says what does not hold.
-func Check(ctx context.Context, p Plan) (Report, error) {
-	installed, err := Installed()
+func Check(ctx context.Context, p Plan, b Backend) (Report, error) {
+	by, skipped, err := compare(ctx, p, b)
 	if err != nil {
 		return Report{}, err
 	}
-	if installed == nil {
-		return Report{}, errors.New("no redirection is applied: run netra-init first")
-	}
-	for _, c := range []Chain{p.Inbound, p.Outbound} {
-		if diff := c.differs(installed[c.Hook]); diff != "" {
-			return Report{}, fmt.Errorf("comparing the %s rules: %s", c.Hook, diff)
-		}
-	}
+	report := Report{By: by}
 	port := p.Outbound.port()
 	if port == 0 {
-		return Report{Families: []FamilyReport{
-			{Family: "IPv4", Skipped: "no outbound connection is captured"},
-			{Family: "IPv6", Skipped: "no outbound connection is captured"},
-		}}, nil
+		for _, family := range families {
+			report.Families = append(report.Families, FamilyReport{Family: family, Skipped: "no outbound connection is captured"})
+		}
+		return report, nil
 	}
 	arrivals, err := listen(port)
 	if err != nil {
 		return Report{}, err
 	}
 	defer arrivals.close()
-	var report Report
 	var faults []error
-	for _, family := range []string{"IPv4", "IPv6"} {
+	for _, family := range families {
+		if why := skipped[family]; why != "" {
+			report.Families = append(report.Families, FamilyReport{Family: family, Skipped: why})
+			continue
+		}
 		f, err := checkFamily(ctx, p.Outbound, family, arrivals)
 		report.Families = append(report.Families, f)
 		faults = append(faults, err)
@@ -67,26 +63,43 @@ func Check(ctx context.Context, p Plan) (Report, error) {
 	return report, errors.Join(faults...)
 }
 
-// differs compares the chain with the kernel's rules.
-func (c Chain) differs(installed []string) string {
-	var want []string
-	for _, r := range c.Rules {
-		want = append(want, r.String())
+// compare finds out which backend's rules are applied and compares them with p.
+// It returns the backend, for people, and why the kernel can redirect nothing
+// of a family.
+func compare(ctx context.Context, p Plan, b Backend) (by string, skipped map[string]string, err error) {
+	table, err := installedTable()
+	var missing *missingError
+	if err != nil && !errors.As(err, &missing) {
+		return "", nil, err
 	}
-	for _, line := range want {
-		if !slices.Contains(installed, line) {
-			return fmt.Sprintf("%q is not applied", line)
+	holdings, err := iptablesHoldings(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	var found []string
+	if table != nil {
+		found = append(found, string(NFTables))
+	}
+	for _, h := range holdings {
+		found = append(found, h.String())
+	}
+	switch {
+	case len(found) == 0:
+		return "", nil, errors.New("no redirection is applied: run netra-init first")
+	case len(found) > 1:
+		return "", nil, fmt.Errorf("the redirection is applied by %s at once: run netra-init again, which leaves one", strings.Join(found, " and "))
+	case b != Auto && (b == NFTables) != (table != nil):
+		return "", nil, fmt.Errorf("the redirection is applied by %s, not by %s: run netra-init again with the same setting", found[0], b)
+	case table != nil:
+		for _, c := range []Chain{p.Inbound, p.Outbound} {
+			if diff := c.differs(table[c.Hook]); diff != "" {
+				return "", nil, fmt.Errorf("comparing the %s rules: %s", c.Hook, diff)
+			}
 		}
+	default:
+		skipped, err = holdings[0].differs(ctx, p)
 	}
-	for _, line := range installed {
-		if !slices.Contains(want, line) {
-			return fmt.Sprintf("%q is applied and is not in the plan", line)
-		}
-	}
-	if !slices.Equal(want, installed) {
-		return "they are applied in another order"
-	}
-	return ""
+	return found[0], skipped, err
 }
 
 func checkFamily(ctx context.Context, c Chain, family string, arrivals *arrivals) (FamilyReport, error) {

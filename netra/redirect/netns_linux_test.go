@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -133,13 +134,63 @@ func (n netns) dial(uid int, to string) string {
 	return strings.TrimSpace(line)
 }
 
-func (n netns) apply(p Plan) {
+func (n netns) apply(p Plan, b Backend) (applied Applied) {
 	n.t.Helper()
 	n.do(func() {
-		if err := Apply(p); err != nil {
+		var err error
+		if applied, err = Apply(n.t.Context(), p, b); err != nil {
 			n.t.Error(err)
 		}
 	})
+	return applied
+}
+
+// ways are the ways in which a plan gets into the kernel. Every one of them has
+// to treat real connections alike.
+var ways = []struct {
+	by       string
+	backend  Backend
+	programs []string
+}{
+	{"nftables", NFTables, nil},
+	{"iptables (legacy)", IPTables, legacyPrograms},
+	{"iptables (nf_tables)", IPTables, nftPrograms},
+}
+
+var (
+	legacyPrograms = []string{"iptables-legacy-save", "iptables-legacy-restore", "ip6tables-legacy-save", "ip6tables-legacy-restore"}
+	nftPrograms    = []string{"iptables-nft-save", "iptables-nft-restore", "ip6tables-nft-save", "ip6tables-nft-restore"}
+)
+
+// eachWay runs f with each of the ways, where PATH has its programs alone.
+func eachWay(t *testing.T, f func(t *testing.T, apply func(netns, Plan))) {
+	for _, way := range ways {
+		t.Run(way.by, func(t *testing.T) {
+			havePrograms(t, way.programs...)
+			f(t, func(n netns, p Plan) {
+				t.Helper()
+				if by := n.apply(p, way.backend).By; by != way.by {
+					t.Errorf("applied by %q, want %q", by, way.by)
+				}
+			})
+		})
+	}
+}
+
+// havePrograms lets PATH have these programs and what the tests run themselves.
+func havePrograms(t *testing.T, programs ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range append([]string{"ip", "nft"}, programs...) {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatalf("finding the programs that this test runs (make deps installs them): %v", err)
+		}
+		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir)
 }
 
 const (
@@ -175,7 +226,9 @@ func podAndPeer(t *testing.T) (pod, peer netns) {
 	return pod, peer
 }
 
-func TestCapture(t *testing.T) {
+func TestCapture(t *testing.T) { eachWay(t, testCapture) }
+
+func testCapture(t *testing.T, apply func(netns, Plan)) {
 	pod, peer := podAndPeer(t)
 	for _, port := range []uint16{80, 8080, 14956, 24000, 24090, 2525} {
 		peer.serve(port, direct)
@@ -187,7 +240,7 @@ func TestCapture(t *testing.T) {
 	s.Inbound.ExcludePorts = []uint16{9090}
 	s.Outbound.ExcludePorts = []uint16{2525}
 	s.ExcludeCIDRs = []netip.Prefix{netip.MustParsePrefix("10.88.0.0/16"), netip.MustParsePrefix("fd88::/16")}
-	pod.apply(mustPlan(t, s))
+	apply(pod, mustPlan(t, s))
 
 	const none, netra = 0, 1337
 	for _, c := range []struct {
@@ -229,7 +282,9 @@ func TestCapture(t *testing.T) {
 	}
 }
 
-func TestCaptureOfListedPorts(t *testing.T) {
+func TestCaptureOfListedPorts(t *testing.T) { eachWay(t, testCaptureOfListedPorts) }
+
+func testCaptureOfListedPorts(t *testing.T, apply func(netns, Plan)) {
 	pod, peer := podAndPeer(t)
 	for _, port := range []uint16{80, 81, 443} {
 		peer.serve(port, direct)
@@ -238,7 +293,7 @@ func TestCaptureOfListedPorts(t *testing.T) {
 	s := defaults()
 	s.Inbound.AllPorts, s.Inbound.Ports = false, []uint16{80}
 	s.Outbound.AllPorts, s.Outbound.Ports = false, []uint16{443, 80}
-	pod.apply(mustPlan(t, s))
+	apply(pod, mustPlan(t, s))
 	for to, want := range map[string]string{
 		peerV4 + ":80": "captured on the way to " + peerV4 + ":80", peerV4 + ":443": "captured on the way to " + peerV4 + ":443", peerV4 + ":81": "direct",
 	} {
@@ -255,7 +310,9 @@ func TestCaptureOfListedPorts(t *testing.T) {
 	}
 }
 
-func TestProbability(t *testing.T) {
+func TestProbability(t *testing.T) { eachWay(t, testProbability) }
+
+func testProbability(t *testing.T, apply func(netns, Plan)) {
 	pod, peer := podAndPeer(t)
 	peer.serve(80, direct)
 	pod.serve(80, direct)
@@ -288,7 +345,7 @@ func TestProbability(t *testing.T) {
 	} {
 		s := defaults()
 		s.Inbound.Probability, s.Outbound.Probability = c.probability, c.probability
-		pod.apply(mustPlan(t, s))
+		apply(pod, mustPlan(t, s))
 		if n := count(pod, peerV4+":80", c.out); n < c.low || n > c.high {
 			t.Errorf("outbound at %g: %d of %d captured, want %d to %d", c.probability, n, c.out, c.low, c.high)
 		}

@@ -8,13 +8,23 @@
 //		Outbound: redirect.Direction{AllPorts: true, Probability: 1},
 //	})
 //	…
-//	err = redirect.Apply(plan)
+//	applied, err := redirect.Apply(ctx, plan, redirect.Auto)
 //
 // NewPlan is pure: a Plan is rules as values, in the order in which they are
-// tried, and says nothing of how a kernel is told. Apply is the nftables way;
-// it writes one inet table (IPv4 and IPv6) in one transaction, so a connection
-// sees either all the old rules or all the new ones, and applying twice leaves
-// the same rules as applying once.
+// tried, and says nothing of how a kernel is told. There are two ways to tell
+// it, the backends, and a plan means the same in both:
+//
+//   - nftables, by netlink: one inet table (IPv4 and IPv6), written in one
+//     transaction, so that a connection sees either all the old rules or all
+//     the new ones;
+//   - iptables, for kernels without nf_tables: Plan → natTable (rules as lines,
+//     pure) → the input of iptables-restore and ip6tables-restore, which commit
+//     one family each. The chains are netra's own, so they are replaced whole;
+//     the two rules that lead to them are counted, and added or taken out until
+//     there is one of each.
+//
+// Applying twice leaves the same rules as applying once, and what one backend
+// applied the other one removes first.
 package redirect
 
 import (

@@ -29,8 +29,9 @@ func mustPlan(t *testing.T, s Settings) Plan {
 	return p
 }
 
-func TestPlanGolden(t *testing.T) {
-	for name, change := range map[string]func(*Settings){
+// goldenSettings are the settings whose plans and rules are golden files.
+func goldenSettings() map[string]func(*Settings) {
+	return map[string]func(*Settings){
 		"defaults": func(*Settings) {},
 		"listed-ports": func(s *Settings) {
 			s.Inbound = Direction{Ports: []uint16{8080, 80, 8081, 80}, Probability: 1}
@@ -50,7 +51,11 @@ func TestPlanGolden(t *testing.T) {
 		"other-ports-and-user": func(s *Settings) {
 			s.InboundPort, s.OutboundPort, s.AdminPort, s.UID = 4000, 4001, 4002, 2000
 		},
-	} {
+	}
+}
+
+func TestPlanGolden(t *testing.T) {
+	for name, change := range goldenSettings() {
 		t.Run(name, func(t *testing.T) {
 			s := defaults()
 			change(&s)

@@ -9,6 +9,8 @@ import (
 
 // Report is what Check found.
 type Report struct {
+	// By is the backend whose rules are in place.
+	By       string         `json:"by"`
 	Families []FamilyReport `json:"families"`
 }
 
@@ -23,9 +25,12 @@ type FamilyReport struct {
 	Skipped string `json:"skipped,omitempty"`
 }
 
-// String returns a line for each family.
+// String returns a line for the rules and one for each family.
 func (r Report) String() string {
 	var b strings.Builder
+	if r.By != "" {
+		fmt.Fprintf(&b, "the rules are applied by %s\n", r.By)
+	}
 	for _, f := range r.Families {
 		switch {
 		case f.Skipped != "":
@@ -42,8 +47,8 @@ func (r Report) String() string {
 // documentation are addresses that are never anybody's (RFC 5737, RFC 3849):
 // a connection to one of them can only succeed if it is captured.
 var documentation = map[string][]netip.Addr{
-	"IPv4": {netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("203.0.113.1")},
-	"IPv6": {netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("3fff::1")},
+	ipv4: {netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("203.0.113.1")},
+	ipv6: {netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("3fff::1")},
 }
 
 // target returns a destination of the family that the chain captures for uid,

@@ -3,6 +3,7 @@ package redirect
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -68,8 +69,18 @@ func (r PortRange) String() string {
 // Contains reports whether port is in the range.
 func (r PortRange) Contains(port uint16) bool { return r.First <= port && port <= r.Last }
 
-// String returns the rule on one line, such as "port 80 → 14956 (captured)".
+// String returns the rule on one line, such as "port 80: redirect to 14956
+// (captured)".
 func (r Rule) String() string {
+	ports := ""
+	if r.Ports != (PortRange{}) {
+		ports = r.Ports.String()
+	}
+	return r.text(ports)
+}
+
+// text is String for a rule with these ports.
+func (r Rule) text(ports string) string {
 	var parts []string
 	if r.UID != nil {
 		parts = append(parts, fmt.Sprintf("uid %d", *r.UID))
@@ -80,8 +91,8 @@ func (r Rule) String() string {
 	if r.Net.IsValid() {
 		parts = append(parts, "to "+r.Net.String())
 	}
-	if r.Ports != (PortRange{}) {
-		parts = append(parts, "port "+r.Ports.String())
+	if ports != "" {
+		parts = append(parts, "port "+ports)
 	}
 	if r.Share != 0 {
 		parts = append(parts, fmt.Sprintf("%d in %d", r.Share, Million))
@@ -134,6 +145,37 @@ func (c Chain) Decide(conn Connection) (port uint16, probability float64) {
 		return r.Redirect, probability
 	}
 	return 0, 1
+}
+
+// differs compares the chain with rules in their own words.
+func (c Chain) differs(installed []string) string {
+	want := make([]string, len(c.Rules))
+	for i, r := range c.Rules {
+		want[i] = r.String()
+	}
+	return differs(want, installed)
+}
+
+// differs says in what the installed rules are not the wanted ones, or "".
+func differs(want, installed []string) string {
+	for _, line := range want {
+		if !slices.Contains(installed, line) {
+			return fmt.Sprintf("%q is not applied", line)
+		}
+	}
+	for _, line := range installed {
+		if !slices.Contains(want, line) {
+			return fmt.Sprintf("%q is applied and is not in the plan", line)
+		}
+	}
+	switch {
+	case slices.Equal(want, installed):
+		return ""
+	case len(want) != len(installed):
+		return "some are applied more than once"
+	default:
+		return "they are applied in another order"
+	}
 }
 
 // matches is the deterministic part of the rule: all conditions but Share.

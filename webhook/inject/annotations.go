@@ -37,6 +37,7 @@ var (
 	millis      = func(r *env.Reader, name string) { r.Millis(name, 0) }
 	port        = func(r *env.Reader, name string) { r.Int(name, 1, 1, 65535) }
 	probability = func(r *env.Reader, name string) { r.Float(name, 1, 0, 1) }
+	backend     = func(r *env.Reader, name string) { r.OneOf(name, "auto", "auto", "nftables", "iptables") }
 	logLevel    = func(r *env.Reader, name string) { r.OneOf(name, "info", "debug", "info", "warn", "error") }
 )
 
@@ -65,6 +66,7 @@ var known = map[string]variable{
 	"netra-exclude-inbound-ports":  {api.EnvExcludeInboundPorts, toInit, portList},
 	"netra-exclude-outbound-ports": {api.EnvExcludeOutboundPorts, toInit, portList},
 	"netra-exclude-cidrs":          {api.EnvExcludeCIDRs, toInit, cidrs},
+	"netra-redirect-backend":       {api.EnvRedirectBackend, toInit, backend},
 
 	"netra-port":          {api.EnvNetraPort, toInit | toNetra, port},
 	"netra-outbound-port": {api.EnvNetraOutboundPort, toInit | toNetra, port},

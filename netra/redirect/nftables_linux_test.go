@@ -1,7 +1,6 @@
 package redirect
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -18,7 +17,7 @@ func (n netns) installed() (rules map[Hook][]string) {
 	n.t.Helper()
 	n.do(func() {
 		var err error
-		if rules, err = Installed(); err != nil {
+		if rules, err = installedTable(); err != nil {
 			n.t.Error(err)
 		}
 	})
@@ -38,7 +37,7 @@ func TestApplyTwiceAndCleanup(t *testing.T) {
 		if err := conn.Flush(); err != nil {
 			t.Error(err)
 		}
-		if err := Cleanup(); err != nil {
+		if err := Cleanup(t.Context()); err != nil {
 			t.Errorf("Cleanup where nothing is applied: %v", err)
 		}
 	})
@@ -46,22 +45,22 @@ func TestApplyTwiceAndCleanup(t *testing.T) {
 	s.Inbound.Probability = 0.5
 	s.Outbound.ExcludePorts = []uint16{25}
 	p := mustPlan(t, s)
-	pod.apply(p)
+	pod.apply(p, NFTables)
 	first := pod.installed()
 	if len(first[Prerouting]) != len(p.Inbound.Rules) || len(first[Output]) != len(p.Outbound.Rules) {
 		t.Errorf("applied %d and %d rules, want %d and %d", len(first[Prerouting]), len(first[Output]), len(p.Inbound.Rules), len(p.Outbound.Rules))
 	}
-	pod.apply(p)
+	pod.apply(p, NFTables)
 	if second := pod.installed(); !reflect.DeepEqual(first, second) {
 		t.Errorf("applying again leaves other rules:\n%q\n%q", first, second)
 	}
-	pod.apply(mustPlan(t, defaults()))
+	pod.apply(mustPlan(t, defaults()), NFTables)
 	if diff := mustPlan(t, defaults()).Outbound.differs(pod.installed()[Output]); diff != "" {
 		t.Errorf("applying another plan does not replace the first: %s", diff)
 	}
 	pod.do(func() {
 		for range 2 {
-			if err := Cleanup(); err != nil {
+			if err := Cleanup(t.Context()); err != nil {
 				t.Error(err)
 			}
 		}
@@ -83,7 +82,7 @@ func TestApplyManyRules(t *testing.T) {
 		s.Outbound.ExcludePorts = append(s.Outbound.ExcludePorts, port)
 	}
 	p := mustPlan(t, s)
-	pod.apply(p)
+	pod.apply(p, NFTables)
 	if diff := p.Outbound.differs(pod.installed()[Output]); diff != "" {
 		t.Error(diff)
 	}
@@ -96,7 +95,7 @@ func TestApplyWithoutTheCapability(t *testing.T) {
 			t.Error(errno)
 			return
 		}
-		err := Apply(mustPlan(t, defaults()))
+		_, err := Apply(t.Context(), mustPlan(t, defaults()), Auto)
 		if !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "NET_ADMIN") {
 			t.Errorf("Apply without rights = %v, want one that names NET_ADMIN", err)
 		}
@@ -106,7 +105,7 @@ func TestApplyWithoutTheCapability(t *testing.T) {
 func TestProbeNamesTheFirstMissingFeature(t *testing.T) {
 	for failing, want := range []string{"CONFIG_NF_TABLES,", "CONFIG_NFT_NAT", "CONFIG_NFT_REDIR", "CONFIG_NFT_NUMGEN", ""} {
 		step := 0
-		got := probe(func(func(*nftables.Conn, *nftables.Table)) error {
+		got, _ := probe(func(func(*nftables.Conn, *nftables.Table)) error {
 			if step++; step > failing {
 				return unix.ENOENT
 			}
@@ -118,8 +117,8 @@ func TestProbeNamesTheFirstMissingFeature(t *testing.T) {
 	}
 	pod := newNetns(t)
 	pod.do(func() {
-		if got := probe(try); got != "" {
-			t.Errorf("this kernel lacks %s", got)
+		if got, err := probe(try); err != nil {
+			t.Errorf("this kernel lacks %s: %v", got, err)
 		}
 		conn, _ := nftables.New()
 		if tables, err := conn.ListTables(); err != nil || len(tables) != 0 {
@@ -135,13 +134,13 @@ func TestCheck(t *testing.T) {
 	pod, _ := podAndPeer(t)
 	p := mustPlan(t, defaults())
 	check := func() (report Report, err error) {
-		pod.do(func() { report, err = Check(context.Background(), p) })
+		pod.do(func() { report, err = Check(t.Context(), p, Auto) })
 		return report, err
 	}
 	if _, err := check(); err == nil || !strings.Contains(err.Error(), "no redirection is applied") {
 		t.Errorf("Check before Apply = %v", err)
 	}
-	pod.apply(p)
+	pod.apply(p, NFTables)
 	report, err := check() // something listens in netra's place
 	if err != nil || !report.Families[0].Captured || !report.Families[1].Captured {
 		t.Errorf("Check with a listener = %v\n%v", err, report)
@@ -153,7 +152,7 @@ func TestCheck(t *testing.T) {
 	if _, err := check(); err == nil || !strings.Contains(err.Error(), "is not applied") {
 		t.Errorf("Check of another plan = %v", err)
 	}
-	pod.apply(p)
+	pod.apply(p, NFTables)
 	report, err = check() // nothing listens there: Check does
 	if err != nil || !report.Families[0].Captured || !report.Families[1].Captured {
 		t.Errorf("Check without a listener = %v\n%v", err, report)
@@ -163,11 +162,11 @@ func TestCheck(t *testing.T) {
 func TestCheckFindsWhatIsNotCaptured(t *testing.T) {
 	pod, _ := podAndPeer(t)
 	p := mustPlan(t, defaults())
-	pod.apply(p)
+	pod.apply(p, NFTables)
 	pod.ip("route", "add", "blackhole", "192.0.2.0/24")
 	var report Report
 	var err error
-	pod.do(func() { report, err = Check(context.Background(), p) })
+	pod.do(func() { report, err = Check(t.Context(), p, Auto) })
 	if err == nil || report.Families[0].Captured || !report.Families[1].Captured {
 		t.Errorf("Check with IPv4's test address in a black hole = %v\n%v", err, report)
 	}
