@@ -37,16 +37,29 @@ func TestDryRunShowsEverySetting(t *testing.T) {
 	}
 }
 
+// Where iptables is asked for, its programs' exact input is shown as well.
+func TestDryRunShowsTheRulesOfIPTables(t *testing.T) {
+	for backend, times := range map[string]int{"": 0, "auto": 0, "nftables": 0, "iptables": 2} {
+		out, err := initialiseWith(t, map[string]string{"NETRA_REDIRECT_BACKEND": backend, "OUTBOUND_INTERCEPT_PORTS": "80"}, "--dry-run")
+		if err != nil || !strings.Contains(out, "port 80: redirect to 14955") || strings.Count(out, "--dports 80 ") != times {
+			t.Errorf("--dry-run with the backend %q: %v\n%s", backend, err, out)
+		}
+	}
+}
+
 func TestEveryFaultIsNamed(t *testing.T) {
 	_, err := initialiseWith(t, map[string]string{
 		"INBOUND_INTERCEPT_PORTS": "http", "NETRA_EXCLUDE_OUTBOUND_PORTS": "*", "NETRA_EXCLUDE_CIDRS": "10.0.0.0/33",
 		"NETRA_INBOUND_PROBABILITY": "half", "NETRA_OUTBOUND_PROBABILITY": "-1", "NETRA_PORT": "14955", "NETRA_SIDECAR_USER_ID": "0",
+		"NETRA_REDIRECT_BACKEND": "nft",
 	})
-	if err == nil {
-		t.Fatal("seven faults are accepted")
+	var exit *run.ExitError
+	if !errors.As(err, &exit) || exit.Code != 2 {
+		t.Fatalf("eight faults: %v, want exit code 2", err)
 	}
 	for _, want := range []string{
 		`INBOUND_INTERCEPT_PORTS="http"`, `NETRA_EXCLUDE_OUTBOUND_PORTS="*"`, `NETRA_EXCLUDE_CIDRS="10.0.0.0/33"`,
+		`NETRA_REDIRECT_BACKEND="nft": want one of auto, nftables, iptables`,
 		`NETRA_INBOUND_PROBABILITY="half"`, `NETRA_OUTBOUND_PROBABILITY="-1"`, `NETRA_SIDECAR_USER_ID="0"`, "three different ones",
 	} {
 		if !strings.Contains(err.Error(), want) {

@@ -4,14 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Apply makes p the redirection of the calling thread's network namespace:
 // whatever an earlier Apply left, by either backend, is replaced. It needs
 // NET_ADMIN, and iptables of the kind legacy NET_RAW.
 //
-// The other backend's rules go first. Until the new ones are in place new
-// connections are left alone: the two never stand side by side, where a
+// The other backend's rules go first, as soon as the kernel has taken the new
+// ones in a place that no packet comes to. In between new connections are left
+// alone, and open ones go on: the two never stand side by side, where a
 // connection could be drawn twice, and where netra's own could come back to it
 // if the old rules exempt another user.
 func Apply(ctx context.Context, p Plan, b Backend) (Applied, error) {
@@ -41,14 +43,11 @@ func applyNFTables(ctx context.Context, p Plan) (Applied, error) {
 		return Applied{}, err
 	}
 	if len(others) > 0 {
-		// Rules that work are not taken out for some that cannot.
-		if err := nftablesMissing(); err != nil {
+		if err := holdTable(p); err != nil {
 			return Applied{}, err
 		}
-	}
-	for _, other := range others {
-		if err := other.remove(ctx); err != nil {
-			return Applied{}, fmt.Errorf("removing the rules of %s: %w", other, err)
+		if err := removeHoldings(ctx, others); err != nil {
+			return Applied{}, errors.Join(err, deleteTable())
 		}
 	}
 	if err := replaceTable(p); err != nil {
@@ -59,35 +58,49 @@ func applyNFTables(ctx context.Context, p Plan) (Applied, error) {
 
 // applyIPTables uses the first variant that works.
 func applyIPTables(ctx context.Context, p Plan) (Applied, error) {
-	variants, err := findVariants(ctx)
-	if err != nil {
-		return Applied{}, err
-	}
+	variants := findVariants(ctx)
 	if len(variants) == 0 {
-		return Applied{}, errors.New("looking for iptables-restore, iptables-save, ip6tables-restore and ip6tables-save: they are not in PATH: use an image of netra-init that has iptables 1.8 or later")
+		return Applied{}, errors.New("looking for iptables-restore, iptables-save, ip6tables-restore and ip6tables-save: they are not all in PATH: use an image of netra-init that has iptables 1.8 or later")
 	}
 	var faults []error
 	for _, v := range variants {
-		notes, err := v.apply(ctx, p, func() error { return removeBut(ctx, v, variants) })
+		applied, err := applyVariant(ctx, p, v)
 		if err == nil {
-			return Applied{By: v.String(), Notes: notes}, nil
+			return applied, nil
 		}
 		faults = append(faults, fmt.Errorf("applying the redirection by %s: %w", v, err))
 	}
 	return Applied{}, errors.Join(faults...)
 }
 
-// removeBut removes all rules of netra's but those of v.
-func removeBut(ctx context.Context, v variant, variants []variant) error {
-	if err := deleteTable(); err != nil {
-		return err
+func applyVariant(ctx context.Context, p Plan, v variant) (Applied, error) {
+	others, err := iptablesHoldings(ctx)
+	if err != nil {
+		return Applied{}, err
 	}
-	for _, other := range variants {
-		if other.kind == v.kind {
-			continue
+	others = slices.DeleteFunc(others, func(h iptablesHolding) bool { return h.kind == v.kind })
+	table, err := installedTable()
+	var missing *missingError
+	if err != nil && !errors.As(err, &missing) {
+		return Applied{}, err
+	}
+	var removeOthers func() error
+	if table != nil || len(others) > 0 {
+		removeOthers = func() error {
+			if err := deleteTable(); err != nil {
+				return err
+			}
+			return removeHoldings(ctx, others)
 		}
-		if err := other.remove(ctx); err != nil {
-			return fmt.Errorf("removing the rules of %s: %w", other, err)
+	}
+	notes, err := v.apply(ctx, p, removeOthers)
+	return Applied{By: v.String(), Notes: notes}, err
+}
+
+func removeHoldings(ctx context.Context, holdings []iptablesHolding) error {
+	for _, h := range holdings {
+		if err := h.remove(ctx); err != nil {
+			return fmt.Errorf("removing the rules of %s: %w", h, err)
 		}
 	}
 	return nil
@@ -96,9 +109,8 @@ func removeBut(ctx context.Context, v variant, variants []variant) error {
 // Cleanup removes what Apply made, by either backend. Where there is nothing,
 // it does nothing.
 func Cleanup(ctx context.Context) error {
-	variants, err := findVariants(ctx)
-	faults := []error{deleteTable(), err}
-	for _, v := range variants {
+	faults := []error{deleteTable()}
+	for _, v := range findVariants(ctx) {
 		if err := v.remove(ctx); err != nil {
 			faults = append(faults, fmt.Errorf("removing the rules of %s: %w", v, err))
 		}

@@ -39,14 +39,18 @@ type natTable struct {
 
 // wantedTable is how p reads in the nat table of the family.
 func wantedTable(p Plan, family string) natTable {
+	// A connection that was open before passes the nat table, too, when
+	// conntrack sees its next packet; it must not be redirected halfway. Only
+	// the first packet of a connection is --syn.
+	const first = "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN"
 	return natTable{
 		chains: map[string][]string{
 			inboundChain:  p.Inbound.iptables(inboundChain, family),
 			outboundChain: p.Outbound.iptables(outboundChain, family),
 		},
 		jumps: []string{
-			`-A PREROUTING -p tcp -m comment --comment "TCP into the pod" -j ` + inboundChain,
-			`-A OUTPUT -p tcp -m comment --comment "TCP out of the pod" -j ` + outboundChain,
+			"-A PREROUTING " + first + ` -m comment --comment "TCP into the pod" -j ` + inboundChain,
+			"-A OUTPUT " + first + ` -m comment --comment "TCP out of the pod" -j ` + outboundChain,
 		},
 	}
 }

@@ -41,9 +41,9 @@ type variant struct {
 
 func (v variant) String() string { return fmt.Sprintf("iptables (%s)", v.kind) }
 
-// findVariants returns each kind of iptables in PATH once.
-func findVariants(ctx context.Context) ([]variant, error) {
-	var found []variant
+// findVariants returns each kind of iptables in PATH once. Programs that do not
+// even say their version are as good as none.
+func findVariants(ctx context.Context) (found []variant) {
 	for _, name := range programNames {
 		v := variant{save: map[string]string{}, restore: map[string]string{}}
 		var missing error
@@ -59,7 +59,7 @@ func findVariants(ctx context.Context) ([]variant, error) {
 		}
 		version, err := exec.CommandContext(ctx, v.restore[ipv4], "--version").Output()
 		if err != nil {
-			return nil, fmt.Errorf("asking %s for its version: %w", v.restore[ipv4], err)
+			continue
 		}
 		v.kind = kindLegacy
 		if strings.Contains(string(version), kindNFTables) {
@@ -69,7 +69,7 @@ func findVariants(ctx context.Context) ([]variant, error) {
 			found = append(found, v)
 		}
 	}
-	return found, nil
+	return found
 }
 
 // tableExists reports whether the kernel has a nat table of the variant's kind
@@ -143,47 +143,90 @@ func (v variant) remove(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// apply makes p the variant's rules; prepare runs once it is known that the
-// kernel speaks the variant, and before anything changes. IPv4 and IPv6 are a commit each; where
-// the second one fails, the first is taken back. Without IPv6 in the kernel a
-// note says so.
-func (v variant) apply(ctx context.Context, p Plan, prepare func() error) (notes []string, err error) {
-	have := map[string]natTable{}
+// apply makes p the variant's rules. Where removeOthers is not nil it takes
+// out rules of other kinds, once it is known that the kernel takes the new
+// ones. Without IPv6 in the kernel a note says so.
+func (v variant) apply(ctx context.Context, p Plan, removeOthers func() error) (notes []string, err error) {
+	earlier, notes, err := v.readAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	have := earlier
+	if removeOthers != nil {
+		if err := v.hold(ctx, p, have); err != nil {
+			return nil, err
+		}
+		if err := removeOthers(); err != nil {
+			return nil, errors.Join(err, v.restoreTables(ctx, earlier))
+		}
+		if have, notes, err = v.readAll(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return notes, v.settleAll(ctx, have, func(family string) natTable { return wantedTable(p, family) })
+}
+
+// readAll reads the table of each family that the kernel knows.
+func (v variant) readAll(ctx context.Context) (tables map[string]natTable, notes []string, err error) {
+	tables = map[string]natTable{}
 	for _, family := range families {
 		table, err := v.read(ctx, family)
 		switch {
 		case err == nil:
-			have[family] = table
-		case family == ipv6 && len(have) > 0:
+			tables[family] = table
+		case family == ipv6 && len(tables) > 0:
 			notes = append(notes, fmt.Sprintf("IPv6 is not redirected, since the kernel has no nat table for it: %v", err))
 		default:
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	if err := prepare(); err != nil {
-		return nil, err
+	return tables, notes, nil
+}
+
+// hold puts p's rules where no packet comes to them, and the built-in chains
+// beside them. The kernel drops the translation of open connections together
+// with the last rule and the last chain that translate; so these have to be
+// there before the other kinds' go.
+func (v variant) hold(ctx context.Context, p Plan, have map[string]natTable) error {
+	err := v.settleAll(ctx, have, func(family string) natTable {
+		return natTable{chains: wantedTable(p, family).chains}
+	})
+	if v.kind == kindLegacy || err != nil {
+		return err // of the kind legacy, built-in chains are always there
 	}
-	var done []string
+	for family := range have {
+		_, err := v.run(ctx, "*nat\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n", v.restore[family], "--noflush", "-w", lockSeconds)
+		if err != nil {
+			return errors.Join(err, v.restoreTables(ctx, have))
+		}
+	}
+	return nil
+}
+
+// settleAll settles every family of have. They are a commit each; where the
+// second one fails, the first is taken back.
+func (v variant) settleAll(ctx context.Context, have map[string]natTable, want func(family string) natTable) error {
+	done := map[string]natTable{}
 	for _, family := range families {
 		before, ok := have[family]
 		if !ok {
 			continue
 		}
-		if err := v.settle(ctx, family, before, wantedTable(p, family)); err != nil {
-			return nil, errors.Join(err, v.restoreTables(ctx, done, have))
+		if err := v.settle(ctx, family, before, want(family)); err != nil {
+			return errors.Join(err, v.restoreTables(ctx, done))
 		}
-		done = append(done, family)
+		done[family] = before
 	}
-	return notes, nil
+	return nil
 }
 
-// restoreTables gives the families their earlier rules again.
-func (v variant) restoreTables(ctx context.Context, done []string, earlier map[string]natTable) error {
+// restoreTables gives the families of earlier those rules again.
+func (v variant) restoreTables(ctx context.Context, earlier map[string]natTable) error {
 	var faults []error
-	for _, family := range done {
+	for family, table := range earlier {
 		now, err := v.read(ctx, family)
 		if err == nil {
-			err = v.settle(ctx, family, now, earlier[family])
+			err = v.settle(ctx, family, now, table)
 		}
 		faults = append(faults, err)
 	}
@@ -237,12 +280,8 @@ type iptablesHolding struct {
 // iptablesHoldings returns the variants that hold rules of netra's. Without
 // programs there are none to see: whoever applied them has the programs.
 func iptablesHoldings(ctx context.Context) ([]iptablesHolding, error) {
-	variants, err := findVariants(ctx)
-	if err != nil {
-		return nil, err
-	}
 	var found []iptablesHolding
-	for _, v := range variants {
+	for _, v := range findVariants(ctx) {
 		tables := map[string]natTable{}
 		for _, family := range families {
 			table, err := v.inspect(ctx, family)

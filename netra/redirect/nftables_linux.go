@@ -58,6 +58,29 @@ func replaceTable(p Plan) error {
 	return nil
 }
 
+// holdTable puts p's rules where no packet comes to them, and chains for NAT
+// beside them. The kernel drops the translation of open connections together
+// with the last rule and the last chain that translate; so these have to be
+// there before another backend's go.
+func holdTable(p Plan) error {
+	conn, err := open()
+	if err != nil {
+		return fmt.Errorf("opening nf_tables: %w", explain(err))
+	}
+	t := table()
+	conn.AddTable(t)
+	conn.DelTable(t)
+	conn.AddTable(t)
+	for _, c := range []Chain{p.Inbound, p.Outbound} {
+		addChain(conn, t, Chain{Hook: c.Hook})
+		addRules(conn, t, conn.AddChain(&nftables.Chain{Table: t, Name: "held-" + string(c.Hook)}), c)
+	}
+	if err := conn.Flush(); err != nil {
+		return fmt.Errorf("trying the redirection: %w", explain(err))
+	}
+	return nil
+}
+
 // deleteTable removes the table. Where there is none, or a kernel that can have
 // none, it does nothing.
 func deleteTable() error {
@@ -90,6 +113,10 @@ func addChain(conn *nftables.Conn, t *nftables.Table, c Chain) {
 		Table: t, Name: string(c.Hook), Type: nftables.ChainTypeNAT,
 		Hooknum: hooks[c.Hook], Priority: nftables.ChainPriorityNATDest, Policy: &accept,
 	})
+	addRules(conn, t, chain, c)
+}
+
+func addRules(conn *nftables.Conn, t *nftables.Table, chain *nftables.Chain, c Chain) {
 	for _, r := range c.Rules {
 		conn.AddRule(&nftables.Rule{
 			Table: t, Chain: chain, Exprs: expressions(c.Hook, r),
@@ -139,7 +166,14 @@ func expressions(hook Hook, r Rule) []expr.Any {
 	if r.Redirect == 0 {
 		return append(list, &expr.Verdict{Kind: expr.VerdictReturn})
 	}
+	// Conntrack takes a connection that was open before for a new one when it
+	// sees its next packet, and would redirect it halfway. Only the first
+	// packet of a connection has SYN alone of these flags.
+	const flagsOffset, flagsThatCount, syn = 13, 0x17, 0x02 // FIN, SYN, RST, ACK
 	return append(list,
+		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: flagsOffset, Len: 1},
+		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 1, Mask: []byte{flagsThatCount}, Xor: []byte{0}},
+		equal(syn),
 		&expr.Immediate{Register: reg, Data: binary.BigEndian.AppendUint16(nil, r.Redirect)},
 		&expr.Redir{RegisterProtoMin: reg, RegisterProtoMax: reg, Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED})
 }
@@ -210,14 +244,6 @@ func explain(err error) error {
 		return &missingError{err, feature}
 	}
 	return err
-}
-
-// nftablesMissing returns nil where the kernel has all that a plan can need.
-func nftablesMissing() error {
-	if _, err := probe(try); err != nil {
-		return fmt.Errorf("trying nf_tables: %w", explain(err))
-	}
-	return nil
 }
 
 // probe returns which feature of the packet filter is the first that the

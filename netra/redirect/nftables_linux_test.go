@@ -3,8 +3,6 @@ package redirect
 import (
 	"errors"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -127,75 +125,5 @@ func TestProbeNamesTheFirstMissingFeature(t *testing.T) {
 	})
 	if err := explain(fmt.Errorf("opening: %w", unix.EPROTONOSUPPORT)); !strings.Contains(err.Error(), "CONFIG_NF_TABLES") {
 		t.Errorf("without netfilter netlink: %v", err)
-	}
-}
-
-func TestCheck(t *testing.T) {
-	pod, _ := podAndPeer(t)
-	p := mustPlan(t, defaults())
-	check := func() (report Report, err error) {
-		pod.do(func() { report, err = Check(t.Context(), p, Auto) })
-		return report, err
-	}
-	if _, err := check(); err == nil || !strings.Contains(err.Error(), "no redirection is applied") {
-		t.Errorf("Check before Apply = %v", err)
-	}
-	pod.apply(p, NFTables)
-	report, err := check() // something listens in netra's place
-	if err != nil || !report.Families[0].Captured || !report.Families[1].Captured {
-		t.Errorf("Check with a listener = %v\n%v", err, report)
-	}
-	other := defaults()
-	other.OutboundPort = 14999
-	other.ExcludeCIDRs = nil
-	p = mustPlan(t, other)
-	if _, err := check(); err == nil || !strings.Contains(err.Error(), "is not applied") {
-		t.Errorf("Check of another plan = %v", err)
-	}
-	pod.apply(p, NFTables)
-	report, err = check() // nothing listens there: Check does
-	if err != nil || !report.Families[0].Captured || !report.Families[1].Captured {
-		t.Errorf("Check without a listener = %v\n%v", err, report)
-	}
-}
-
-func TestCheckFindsWhatIsNotCaptured(t *testing.T) {
-	pod, _ := podAndPeer(t)
-	p := mustPlan(t, defaults())
-	pod.apply(p, NFTables)
-	pod.ip("route", "add", "blackhole", "192.0.2.0/24")
-	var report Report
-	var err error
-	pod.do(func() { report, err = Check(t.Context(), p, Auto) })
-	if err == nil || report.Families[0].Captured || !report.Families[1].Captured {
-		t.Errorf("Check with IPv4's test address in a black hole = %v\n%v", err, report)
-	}
-}
-
-func TestProgram(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "netra-init")
-	command(t, "go", "build", "-o", binary, "../netra-init")
-	pod, _ := podAndPeer(t)
-	run := func(env string, args ...string) (string, error) {
-		out, err := exec.Command("ip", append([]string{"netns", "exec", pod.name, "env", env, binary}, args...)...).CombinedOutput()
-		return string(out), err
-	}
-	const half = "NETRA_OUTBOUND_PROBABILITY=0.5"
-	if out, err := run(half, "--dry-run"); err != nil || !strings.Contains(out, "500000 in 1000000") || pod.installed() != nil {
-		t.Errorf("--dry-run: %v\n%s\napplied: %v", err, out, pod.installed())
-	}
-	if out, err := run(half, "--check"); err == nil || !strings.Contains(out, "run netra-init first") {
-		t.Errorf("--check before applying: %v\n%s", err, out)
-	}
-	for range 2 {
-		if out, err := run(half); err != nil || !strings.Contains(out, "applied") {
-			t.Errorf("applying: %v\n%s", err, out)
-		}
-	}
-	if out, err := run(half, "--check"); err != nil || strings.Count(out, "was captured") != 2 {
-		t.Errorf("--check: %v\n%s", err, out)
-	}
-	if out, err := run("NETRA_OUTBOUND_PROBABILITY=2", "--cleanup"); err != nil || pod.installed() != nil {
-		t.Errorf("--cleanup: %v\n%s", err, out)
 	}
 }
