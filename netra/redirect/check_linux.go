@@ -18,10 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkTimeout bounds one attempt: a captured connection stays on the machine
-// and is there in well under a millisecond, one that is not captured goes to an
-// address that never answers.
-const checkTimeout = time.Second
+// checkTimeout bounds one attempt. A captured connection stays on the machine
+// and is there in well under a millisecond, but a node that starts many pods at
+// once can hold up a process for a second, and a lost SYN is sent again only
+// after one and after three. One that is not captured goes to an address that
+// never answers.
+const checkTimeout = 5 * time.Second
 
 // maxAttempts bounds the connections that are open at once while a probability
 // is tried.
