@@ -6,6 +6,7 @@ import (
 
 	"github.com/formicarium/formicarium/netra/metrics"
 	"github.com/formicarium/formicarium/netra/proxy/http1"
+	"github.com/formicarium/formicarium/netra/proxy/http2"
 	"github.com/formicarium/formicarium/netra/trace"
 )
 
@@ -16,9 +17,10 @@ const unreachableWait = 100 * time.Millisecond
 // lost reads the request of a client whose destination could not be dialled.
 type lost struct {
 	window
-	link   *link
-	reason string
-	framer *http1.Framer
+	link     *link
+	reason   string
+	framer   *http1.Framer
+	follower *http2.Follower // once it is HTTP/2
 }
 
 // unreachable ends a connection whose destination could not be dialled. That
@@ -64,18 +66,63 @@ func (s *lost) look() {
 			return
 		}
 		s.w += n
-		switch s.framer.Next(s.unread()).Kind {
-		case http1.Need:
-		case http1.Head:
-			request, _ := l.proxy.tracer.Begin(l.direction, l.head(&s.framer.Message, l.destination))
+		request, more := s.request()
+		switch {
+		case request != nil:
 			request.End(trace.Result{Reason: "destination " + s.reason, Unsent: true})
 			s.release()
 			l.finish(true)
 			return
-		default:
+		case !more:
 			s.end()
 			return
 		}
+	}
+}
+
+// request begins the client's request if it is there; more says that it may
+// still come.
+func (s *lost) request() (request *trace.Request, more bool) {
+	if s.follower != nil {
+		return s.stream()
+	}
+	switch s.framer.Next(s.unread()).Kind {
+	case http1.Need:
+		return nil, true
+	case http1.Head:
+		request, _ = s.link.proxy.tracer.Begin(s.link.direction, s.link.head(&s.framer.Message, s.link.destination))
+		return request, false
+	}
+	if s.framer.Reason != http1.ReasonHTTP2 {
+		return nil, false
+	}
+	s.follower = http2.NewFollower(http2.Client)
+	return s.stream()
+}
+
+// stream does the same where the client speaks HTTP/2: the request is the first
+// stream, which most clients open at once.
+func (s *lost) stream() (request *trace.Request, more bool) {
+	for {
+		piece := s.follower.Next(s.unread())
+		switch piece.Kind {
+		case http2.Need:
+			return nil, true
+		case http2.Block:
+			fields, err := http2.NewDecoder().Decode(s.follower.Block.Content(s.unread()), http2.DefaultTableSize)
+			var x headFields
+			head, ok := x.of(fields)
+			if !ok || err != nil {
+				return nil, false
+			}
+			head.Client, head.Server = s.link.from, s.link.destination
+			request, _ = s.link.proxy.tracer.Begin(s.link.direction, head)
+			return request, false
+		case http2.Doubt:
+			return nil, false
+		}
+		s.r += piece.N
+		s.done = s.r
 	}
 }
 
