@@ -6,11 +6,12 @@
 // Connections are redirected to it: those to the application to NETRA_PORT,
 // those that the application makes to NETRA_OUTBOUND_PORT. Netra asks the
 // kernel where each was meant to go, dials that at once and passes the bytes on
-// as they come. Of HTTP/1 it follows the message boundaries, inserts tracing
-// headers and reports a span for each request; any other protocol passes
-// untouched, and each connection that the application makes has a span that
-// says what it carries, by its first bytes or its port. Where requests' framing
-// is in doubt the connection is copied from there on, and counted.
+// as they come. Of HTTP/1 it follows the message boundaries, of HTTP/2 the
+// frames; it inserts tracing headers and reports a span for each request and
+// each gRPC call. Any other protocol passes untouched, and each connection that
+// the application makes has a span that says what it carries, by its first
+// bytes or its port. Where requests' framing is in doubt the connection is
+// copied from there on, and counted.
 //
 // On SIGTERM it goes on to serve while connections live, for up to
 // NETRA_DRAIN_TIMEOUT, sends its last spans and exits with 0.

@@ -71,8 +71,6 @@ func (c *clientFrames) digest(h *half) (hold bool) {
 	return false
 }
 
-func (c *clientFrames) over() {}
-
 func (c *clientFrames) doubt(reason string) {
 	c.raw = true
 	c.x.blindFor(reason)
@@ -122,7 +120,8 @@ func (c *clientFrames) request(id uint32, fields []http2.Field) []trace.Edit {
 	}
 	l := c.x.link
 	head, ok := c.head.of(fields)
-	if !ok { // the server will refuse it
+	if !ok { // a server should refuse it
+		l.unseen()
 		return nil
 	}
 	head.Client, head.Server = l.from, l.destination
@@ -203,7 +202,7 @@ func (x *headFields) of(fields []http2.Field) (head trace.Head, ok bool) {
 	if method == "CONNECT" && target == "" {
 		target = authority
 	}
-	if method == "" || target == "" {
+	if len(method) > maxMethod || !visible(method) || !visible(target) {
 		return head, false
 	}
 	if authority != "" {
@@ -218,6 +217,20 @@ func (x *headFields) of(fields []http2.Field) (head trace.Head, ok bool) {
 		}
 	}
 	return trace.Head{Method: []byte(method), Target: []byte(target), Fields: x.fields()}, true
+}
+
+// maxMethod bounds a method: the longest registered one has 17 letters.
+const maxMethod = 32
+
+// visible reports whether s may be a request's method or target: in HTTP/2
+// nothing else keeps control characters out of them.
+func visible(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return s != ""
 }
 
 func (x *headFields) add(name, value string) {
@@ -281,8 +294,6 @@ func (s *serverFrames) digest(h *half) (hold bool) {
 	return false
 }
 
-func (s *serverFrames) over() {}
-
 // answer is what a server's header block says.
 type answer struct {
 	status  int
@@ -318,7 +329,9 @@ func (s *serverFrames) fragment(end bool) {
 	for _, f := range fields {
 		switch f.Name {
 		case ":status":
-			a.status, _ = strconv.Atoi(f.Value)
+			if len(f.Value) == 3 { // the class is a metric's label
+				a.status, _ = strconv.Atoi(f.Value)
+			}
 		case "grpc-status":
 			code, err := strconv.ParseUint(f.Value, 10, 31)
 			a.grpc, a.hasGRPC = int(code), err == nil

@@ -118,6 +118,7 @@ func TestSpanOfAStream(t *testing.T) {
 			s.WriteData(1, true, []byte("cde"))
 			s.WriteRSTStream(1, http2.ErrCodeNo)
 		}},
+		{"answered with no status there is", "<nil> 0 <nil> <nil>", func(_, s *peer) { head(s, "99999", true) }},
 		{"answered without a body", "404 0 <nil> <nil>", func(_, s *peer) { head(s, "404", true) }},
 		{"trailers", "200 1 <nil> <nil>", func(_, s *peer) {
 			head(s, "200", false)
@@ -143,6 +144,13 @@ func TestSpanOfAStream(t *testing.T) {
 		}},
 		{"the server's faulty block", "<nil> 0 <nil> http2_hpack", func(_, s *peer) {
 			s.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x80}, EndHeaders: true})
+		}},
+		{"too large a block of the server's", "<nil> 0 <nil> http2_head_too_large", func(c, s *peer) {
+			go io.Copy(io.Discard, c.in)
+			s.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: make([]byte, 16384)})
+			for range 4 {
+				s.WriteContinuation(1, false, make([]byte, 16384))
+			}
 		}},
 		{"the client's faulty block", "<nil> 0 <nil> http2_hpack", func(c, _ *peer) {
 			c.WriteHeaders(http2.HeadersFrameParam{StreamID: 3, BlockFragment: []byte{0x80}, EndHeaders: true})
@@ -296,14 +304,22 @@ func TestHeadOfAStream(t *testing.T) {
 	client, server := ends(t, r)
 	client.headers(1, true, ":method: PUT", ":scheme: http", ":path: /a/17?b", ":authority: orders:80", "host: other", "cookie: one=1", "cookie: two=2", "user-agent: mine")
 	client.headers(3, true, ":method: CONNECT", ":authority: db:5432")
-	client.headers(5, true, ":scheme: http", ":path: /")
-	client.headers(7, true, ":method: GET", ":path: /", "user-agent: kube-probe/1.36 grpc-go/1.84")
-	for id := uint32(1); id < 8; id += 2 {
-		if got, traced := server.read(), id < 5; strings.Contains(got, "traceparent") != traced {
+	untraced := [][]string{
+		{":scheme: http", ":path: /"}, {":method: GET", ":path: "}, {":method: GET", ":path: /a b"}, {":method: GET", ":path: /\x00"},
+		{":method: " + strings.Repeat("X", 33), ":path: /"},
+	}
+	for i, fields := range untraced {
+		client.headers(uint32(5+2*i), true, fields...)
+	}
+	client.headers(99, true, ":method: GET", ":path: /", "user-agent: kube-probe/1.36 grpc-go/1.84")
+	for i := range uint32(3 + len(untraced)) {
+		if got, traced := server.read(), i < 2; strings.Contains(got, "traceparent") != traced {
 			t.Errorf("received %q", got)
 		}
-		server.headers(id, true, ":status: 200")
 	}
+	server.headers(1, true, ":status: 200")
+	client.read()
+	server.headers(3, true, ":status: 200")
 	spans := r.spans.wait(t, 2)
 	got := fmt.Sprint(spans[0].Name, " ", tag(spans[0], "http.host"), " ", tag(spans[0], "http.target"), " ", tag(spans[0], "one"), tag(spans[0], "two"), " ", tag(spans[0], "http.user_agent"))
 	if want := "PUT /a/{id} orders:80 /a/17?b 12 mine"; got != want {

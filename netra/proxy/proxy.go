@@ -1,5 +1,5 @@
 // Package proxy passes redirected TCP connections on to where they were meant
-// to go, and watches HTTP/1 go by.
+// to go, and watches HTTP/1 and HTTP/2 go by.
 //
 //	p := proxy.New(proxy.Settings{Destination: proxy.OriginalDestination, …}, tracer, set)
 //	err := p.Run(ctx, inbound, outbound, 10*time.Second)
@@ -19,12 +19,15 @@
 // (http1.go) finds the heads in it, has the tracer give the fields to insert,
 // and pairs responses with requests; at any doubt both halves become plain
 // copies for the rest of the connection, with no byte lost or altered, and the
-// reason is counted. HTTP/2 is followed frame by frame (http2.go). Every other
-// protocol is such a copy from its first byte; what it is, is told from the
-// first bytes of both ends as they pass (sniff), and the connection as a whole
-// has a span and counts (flow.go).
-// A protocol that is to be understood as well is one more pair of
-// implementations of protocol, chosen where the first bytes are known.
+// reason is counted. Every other protocol is such a copy from its first byte;
+// what it is, is told from the first bytes of both ends as they pass (sniff), and
+// the connection as a whole has a span and counts (flow.go).
+//
+// Every connection begins as HTTP/1. Where a client's first bytes are HTTP/2's
+// preface, a server's its SETTINGS, or where an upgrade to it is answered, the
+// rest goes to a second pair of protocols (http2.go): a client's header blocks
+// are edited, every other frame passes as it comes, and a table of streams takes
+// the place of the queue of requests (streams.go).
 //
 // The ends see each other's behaviour: an end of stream becomes one, a reset
 // becomes one.

@@ -94,7 +94,7 @@ func TestUpgradesThatAreNotToHTTP2(t *testing.T) {
 	}
 }
 
-func (e *end) expectUntouched() {
+func (e *peer) expectUntouched() {
 	e.t.Helper()
 	if got := e.read(); strings.Contains(got, "traceparent") {
 		e.t.Errorf("received %q", got)

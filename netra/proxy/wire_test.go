@@ -57,6 +57,7 @@ var conversations = []struct {
 	{"http2, server first", []turn{{"<", "\x00\x00"}, {"<", "\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64"}, {">", "PRI * H"}, {">", "TTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"}, {"<", "\x00\x00\x00\x04\x01\x00\x00\x00\x00"}, {">|", ""}, {"<|", ""}}, 0, ""},
 	{"http2 from the server alone", []turn{{"<", "\x00\x00\x00\x04\x00\x00\x00\x00\x00"}, {">", "GET / HTTP/1.1\r\n\r\n"}, {"<", "\x00\x00\x00\x07\x00\x00\x00\x00\x00"}, {">|", ""}, {"<|", ""}}, 1, "server_first"},
 	{"banner that begins as http2", []turn{{"<", "\x00\x00\x06\x04"}, {"<", "\x01hello"}, {">", "hi"}, {">|", ""}, {"<|", ""}}, 0, "server_first"},
+	{"http2 to a server of HTTP/1", []turn{{">", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"}, {"<", "HTTP/1.1 400 Bad Request\r\n\r\n"}, {"<|", ""}, {">|", ""}}, 0, "http2_preface"},
 	{"http2 with another preface", []turn{{">", "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"}, {"<", "x"}, {">|", ""}, {"<|", ""}}, 0, "http2_preface"},
 	{"half a head, then the end", []turn{{">~", "GET / HTTP/1.1\r\nHost: a\r\n"}, {">|", ""}, {"<", "HTTP/1.1 400 Bad\r\n\r\n"}, {"<|", ""}}, 0, "server_first"},
 	{"end of requests before the answer", []turn{{">", "GET / HTTP/1.1\r\n\r\n"}, {">|", ""}, {"<", "HTTP/1.1 200 OK\r\n\r\n"}, {"<", "answer"}, {"<|", ""}}, 1, ""},

@@ -17,7 +17,7 @@
 //     origin, the span is a root (netra.link=ambiguous).
 //
 // A request is in flight from its head to the last byte of its response. What
-// cannot be seen is: bytes on inbound connections that are not HTTP/1, and the
+// cannot be seen is: bytes on inbound connections that are not HTTP, and the
 // work that goes on after a client has given up; both make the answer
 // ambiguous for as long as a context is kept (NETRA_TRACING_CONTEXT_…). So an
 // inferred link is not made where two users' requests could be mixed up. One

@@ -11,7 +11,7 @@ import (
 // is cut, never a piece beyond its input, and that what it finds can be decoded
 // and written anew at a bounded cost.
 func FuzzFollower(f *testing.F) {
-	f.Add(false, uint8(1), hello+frame(1, 0x2d, 1, "\x0112345\x82\x86\x84p")+frame(0, 9, 1, "\x01ap"))
+	f.Add(false, uint8(1), settings+frame(1, 0x2d, 1, "\x0112345\x82\x86\x84p")+frame(0, 9, 1, "\x01ap"))
 	f.Add(true, uint8(2), settings+frame(1, 0, 1, "\x88")+frame(9, 4, 1, "\x40\x01a\x01b")+frame(7, 0, 0, "12345678"))
 	f.Fuzz(func(t *testing.T, server bool, size uint8, stream string) {
 		role := Client
