@@ -22,7 +22,6 @@ type clientFrames struct {
 	// one on in which a field's value had to change.
 	encoder *http2.Encoder
 	opened  uint32 // the highest stream so far
-	begun   bool   // the preface was right
 	raw     bool   // the rest is only copied
 	head    headFields
 }
@@ -48,10 +47,6 @@ func (c *clientFrames) digest(h *half) (hold bool) {
 		}
 		c.follower.Limit = int(c.server.maxFrame.Load())
 		piece := c.follower.Next(h.unread())
-		if !c.begun && c.follower.Begun() {
-			c.begun = true
-			c.x.link.flow.follow()
-		}
 		switch piece.Kind {
 		case http2.Need:
 			return c.follower.Holding()

@@ -108,6 +108,7 @@ func (s *streams) full() bool {
 func (s *streams) add(id uint32, st *stream) {
 	s.x.mu.Lock()
 	defer s.x.mu.Unlock()
+	s.x.link.flow.follow()
 	switch {
 	case s.x.isClosed: // the server's stream has ended
 		st.end(trace.Result{Reason: trace.ReasonClosed})

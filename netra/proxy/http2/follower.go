@@ -131,9 +131,6 @@ func NewFollower(role Role) *Follower {
 // of a header block that is still to be edited.
 func (f *Follower) Holding() bool { return f.role == Client && f.state == atFrame }
 
-// Begun reports whether a client's preface has passed.
-func (f *Follower) Begun() bool { return f.preface == len(Preface) }
-
 // Next says what the first of the unread bytes are. After a Need the same
 // bytes are given again, with more behind them.
 func (f *Follower) Next(unread []byte) Piece {
