@@ -100,6 +100,45 @@ func TestFramesArriveAsTheyWereSent(t *testing.T) {
 	}
 }
 
+// TestServersFramesArriveAsTheyWereSent compares bytes, and checks that the
+// header blocks among them are understood.
+func TestServersFramesArriveAsTheyWereSent(t *testing.T) {
+	var sent bytes.Buffer
+	e := newEnd(t, &sent)
+	e.WritePing(false, [8]byte{1})
+	e.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, BlockFragment: e.block(":method: GET", ":path: /pushed"), EndHeaders: true, PadLength: 3})
+	head := e.block(":status: 201", "x-same: value", "content-type: application/grpc")
+	e.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: head[:2], PadLength: 9})
+	e.WriteContinuation(1, false, nil)
+	e.WriteContinuation(1, true, head[2:])
+	e.WriteDataPadded(1, false, []byte("body"), make([]byte, 255))
+	e.WriteRawFrame(0xbe, 0xff, 1, []byte("unknown"))
+	e.headers(2, true, ":status: 404", "x-same: value")
+	e.headers(3, true, ":status: 503", "x-same: value", "content-type: application/grpc")
+	e.headers(1, true, "x-same: value", "grpc-status: 13")
+	e.WriteGoAway(3, http2.ErrCodeNo, []byte("bye"))
+	for _, size := range []int{sent.Len(), 1, 7} {
+		r := start(t)
+		client, server := ends(t, r)
+		for _, id := range []uint32{1, 3} {
+			client.headers(id, true, ":method: POST", ":scheme: http", ":path: /shop.Orders/Get", "content-type: application/grpc")
+			server.read()
+		}
+		go func() {
+			for rest := sent.Bytes(); len(rest) > 0; {
+				n, _ := server.in.(io.Writer).Write(rest[:min(size, len(rest))])
+				rest = rest[n:]
+			}
+		}()
+		expect(t, client.in, sent.String())
+		spans := r.spans.wait(t, 2)
+		got := outcome(spans[0]) + ", " + outcome(spans[1]) + " " + fmt.Sprint(tag(spans[1], "grpc.status"))
+		if want := "503 0 <nil> <nil>, 201 4 <nil> <nil> INTERNAL"; got != want {
+			t.Errorf("in pieces of %d: %s, want %s", size, got, want)
+		}
+	}
+}
+
 // outcome is what a span says of how its stream ended.
 func outcome(s trace.Span) string {
 	return fmt.Sprint(tag(s, "http.status_code"), " ", tag(s, "http.response_size"), " ", tag(s, "error.reason"), " ", tag(s, "netra.blind"))

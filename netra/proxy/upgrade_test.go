@@ -30,7 +30,7 @@ func TestUpgradeToHTTP2(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		w.WriteHeader(http.StatusCreated)
 		fmt.Fprint(w, r.ProtoMajor, " ", string(body))
-	}), &http2.Server{})
+	}), &http2.Server{}) //nolint:staticcheck // as above
 	go http.Serve(backend, handler)
 	r := start(t)
 	r.to(backend)
