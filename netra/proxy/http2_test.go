@@ -297,7 +297,9 @@ func TestTableThatCannotBeFollowedIsLeftAlone(t *testing.T) {
 func TestTooManyStreamsAreNotTraced(t *testing.T) {
 	r := start(t)
 	client, server := ends(t, r)
+	sent := make(chan struct{})
 	go func() {
+		defer close(sent)
 		for i := range uint32(maxStreams + 2) {
 			client.request(2*i+1, true)
 		}
@@ -312,6 +314,7 @@ func TestTooManyStreamsAreNotTraced(t *testing.T) {
 		client.read()
 	}
 	r.spans.wait(t, maxStreams)
+	<-sent
 	client.request(9001, true)
 	if !strings.Contains(server.read(), "traceparent") {
 		t.Error("a stream after them is not traced")
