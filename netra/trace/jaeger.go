@@ -2,28 +2,40 @@ package trace
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"os"
+	"time"
 
 	opentracing "github.com/opentracing/opentracing-go"
 	"github.com/uber/jaeger-client-go"
 	"github.com/uber/jaeger-client-go/config"
+	"github.com/uber/jaeger-client-go/utils"
 
 	"github.com/formicarium/formicarium/netra/metrics"
 )
 
-// jaegerQueue is how many spans may wait for the reporter unless
-// JAEGER_REPORTER_MAX_QUEUE_SIZE says otherwise: a second of a busy pod, some
-// 2 MiB.
-const jaegerQueue = 1000
+const (
+	// jaegerQueue is how many spans may wait unless
+	// JAEGER_REPORTER_MAX_QUEUE_SIZE says otherwise: a second of a busy pod,
+	// some 1 MiB.
+	jaegerQueue = 1000
+	// jaegerBatch is how many are sent at once: jaeger-client-go's number for
+	// collectors; an agent gets them in as many packets as it takes.
+	jaegerBatch = 100
+	// jaegerDelay is how long a span waits for others unless
+	// JAEGER_REPORTER_FLUSH_INTERVAL says otherwise; jaeger-client-go's number.
+	jaegerDelay = time.Second
+)
 
-// JaegerExporter sends spans to a Jaeger agent or collector.
+// JaegerExporter sends spans to a Jaeger agent or collector. Settings, samplers,
+// the messages and the way to an agent are jaeger-client-go's; but its tracer,
+// which wants to be told of a span from its start, is passed by: half of what
+// a request cost went there.
 type JaegerExporter struct {
-	tracer  opentracing.Tracer
-	closer  io.Closer
+	*batcher
 	sampler opentracing.Tracer // nil where every trace is sampled
+	logged  *slog.Logger       // nil unless each span is logged
 }
 
 // NewJaeger returns an exporter that is configured by the JAEGER_* variables of
@@ -34,7 +46,7 @@ type JaegerExporter struct {
 func NewJaeger(service string, process []Tag, set *metrics.Set, logger *slog.Logger) (Exporter, func(context.Context) error, error) {
 	cfg, err := (&config.Configuration{
 		Sampler:  &config.SamplerConfig{Type: jaeger.SamplerTypeConst, Param: 1},
-		Reporter: &config.ReporterConfig{QueueSize: jaegerQueue},
+		Reporter: &config.ReporterConfig{QueueSize: jaegerQueue, BufferFlushInterval: jaegerDelay},
 	}).FromEnv()
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the JAEGER_ variables: %w", err)
@@ -43,40 +55,36 @@ func NewJaeger(service string, process []Tag, set *metrics.Set, logger *slog.Log
 		return Discard{}, func(context.Context) error { return nil }, nil
 	}
 	log := &jaegerLogger{failures{logger: logger}}
-	reports := jaeger.NewNullMetrics()
-	reports.ReporterDropped = dropped{set}
-	reports.ReporterFailure = dropped{set}
 	cfg.Sampler.Options = append(cfg.Sampler.Options, jaeger.SamplerOptions.Logger(log))
-	reporter, err := cfg.Reporter.NewReporter(service, reports, log)
-	if err != nil && cfg.Reporter.DisableAttemptReconnecting {
-		// An agent whose name does not resolve yet must not keep netra, and so
-		// the application's traffic, from starting.
-		log.Error(fmt.Sprintf("finding the agent, which is tried again against JAEGER_REPORTER_ATTEMPT_RECONNECTING_DISABLED: %v", err))
-		cfg.Reporter.DisableAttemptReconnecting = false
-		reporter, err = cfg.Reporter.NewReporter(service, reports, log)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("starting the Jaeger reporter: %w", err)
-	}
 	sampler, err := samplingTracer(cfg, service, log)
 	if err != nil {
 		return nil, nil, err
 	}
-	cfg.ServiceName = service
-	for _, tag := range process {
-		cfg.Tags = append(cfg.Tags, opentracing.Tag{Key: tag.Key, Value: tag.Value})
+	for _, tag := range cfg.Tags {
+		process = append(process, Tag{tag.Key, tag.Value})
 	}
-	tracer, closer, err := cfg.NewTracer(config.Reporter(reporter), config.Sampler(always{}), config.Logger(log), config.MaxTagValueLength(maxTag))
-	if err != nil {
-		return nil, nil, fmt.Errorf("starting the Jaeger client: %w", err)
+	if host, err := os.Hostname(); err == nil {
+		process = append(process, Tag{"hostname", host})
 	}
-	e := &JaegerExporter{tracer: tracer, closer: closer, sampler: sampler}
+	encoder := newJaegerEncoder(service, process)
+	var to sink
+	if cfg.Reporter.CollectorEndpoint != "" {
+		to = newCollectorSink(cfg.Reporter, encoder)
+	} else if to, err = newAgentSink(cfg.Reporter, encoder, log); err != nil {
+		return nil, nil, fmt.Errorf("starting the way to the Jaeger agent: %w", err)
+	}
+	queue := max(1, cfg.Reporter.QueueSize)
+	limits := batchLimits{queueSize: queue, batchSize: min(jaegerBatch, queue), delay: cfg.Reporter.BufferFlushInterval}
+	e := &JaegerExporter{batcher: newBatcher(limits, to, set, logger), sampler: sampler}
+	if cfg.Reporter.LogSpans {
+		e.logged = logger
+	}
+	go e.run()
 	return e, e.Close, nil
 }
 
 // samplingTracer returns a tracer that is asked for decisions and reports
-// nothing, since the client decides only while it starts a span, and spans are
-// started there when they have already ended.
+// nothing, since the client decides only while it starts a span.
 func samplingTracer(cfg *config.Configuration, service string, log jaeger.Logger) (opentracing.Tracer, error) {
 	if cfg.Sampler.Type == jaeger.SamplerTypeConst && cfg.Sampler.Param != 0 {
 		return nil, nil
@@ -94,61 +102,38 @@ func (e *JaegerExporter) Sample(root Context, name string) bool {
 	if e.sampler == nil {
 		return true
 	}
-	span := e.sampler.StartSpan(name, jaeger.SelfRef(jaegerContext(root, false)))
-	ctx, ok := span.Context().(jaeger.SpanContext)
+	own := jaeger.NewSpanContext(jaeger.TraceID{High: root.TraceHigh, Low: root.TraceLow},
+		jaeger.SpanID(root.Span), jaeger.SpanID(root.Parent), false, nil)
+	ctx, ok := e.sampler.StartSpan(name, jaeger.SelfRef(own)).Context().(jaeger.SpanContext)
 	return ok && ctx.IsSampled()
 }
 
 // Export implements Exporter.
 func (e *JaegerExporter) Export(s Span) {
-	span := e.tracer.StartSpan(validText(s.Name), jaeger.SelfRef(jaegerContext(s.Context, true)), opentracing.StartTime(s.Start))
-	for _, tag := range s.Tags {
-		if text, ok := tag.Value.(string); ok {
-			tag.Value = validText(text)
-		}
-		span.SetTag(tag.Key, tag.Value)
+	if e.logged != nil {
+		e.logged.Info("span", "name", s.Name, "trace", s.Context.TraceID(), "span", s.Context.SpanID(), "duration", s.Duration)
 	}
-	span.FinishWithOptions(opentracing.FinishOptions{FinishTime: s.Start.Add(s.Duration)})
+	e.batcher.Export(s)
 }
 
-// Close sends what is still waiting, until ctx ends.
-func (e *JaegerExporter) Close(ctx context.Context) error {
-	closed := make(chan error, 1)
-	go func() { closed <- e.closer.Close() }()
-	select {
-	case err := <-closed:
-		return err
-	case <-ctx.Done():
-		return errors.New("sending the last spans: the time is over")
+// newAgentSink returns the sink that sends packets to an agent.
+func newAgentSink(cfg *config.ReporterConfig, encoder *jaegerEncoder, log *jaegerLogger) (*agentSink, error) {
+	params := utils.AgentClientUDPParams{
+		HostPort: cfg.LocalAgentHostPort, MaxPacketSize: utils.UDPPacketMaxLength, Logger: log,
+		DisableAttemptReconnecting: cfg.DisableAttemptReconnecting, AttemptReconnectInterval: cfg.AttemptReconnectInterval,
 	}
-}
-
-func jaegerContext(c Context, sampled bool) jaeger.SpanContext {
-	return jaeger.NewSpanContext(jaeger.TraceID{High: c.TraceHigh, Low: c.TraceLow},
-		jaeger.SpanID(c.Span), jaeger.SpanID(c.Parent), sampled, nil)
-}
-
-// always is a sampler that adds no tags: what it sees was sampled before.
-type always struct{ jaeger.SamplerV2Base }
-
-func (always) decide() jaeger.SamplingDecision { return jaeger.SamplingDecision{Sample: true} }
-
-func (a always) OnCreateSpan(*jaeger.Span) jaeger.SamplingDecision { return a.decide() }
-
-func (a always) OnSetOperationName(*jaeger.Span, string) jaeger.SamplingDecision { return a.decide() }
-
-func (a always) OnSetTag(*jaeger.Span, string, any) jaeger.SamplingDecision { return a.decide() }
-
-func (a always) OnFinishSpan(*jaeger.Span) jaeger.SamplingDecision { return a.decide() }
-
-// dropped counts lost spans for the client's metrics.
-type dropped struct{ set *metrics.Set }
-
-// Inc implements the client's Counter.
-func (d dropped) Inc(n int64) {
-	if n > 0 {
-		d.set.Dropped.Add(uint64(n))
+	client, err := utils.NewAgentClientUDPWithParams(params)
+	if err != nil && params.DisableAttemptReconnecting {
+		// An agent whose name does not resolve yet must not keep netra, and so
+		// the application's traffic, from starting.
+		log.Error(fmt.Sprintf("finding the agent, which is tried again against JAEGER_REPORTER_ATTEMPT_RECONNECTING_DISABLED: %v", err))
+		params.DisableAttemptReconnecting = false
+		client, err = utils.NewAgentClientUDPWithParams(params)
 	}
+	if err != nil {
+		return nil, err
+	}
+	return &agentSink{encoder: encoder, client: client}, nil
 }
 
 // jaegerLogger passes the client's messages on.

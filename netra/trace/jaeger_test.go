@@ -8,12 +8,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/uber/jaeger-client-go/thrift"
+	thriftagent "github.com/uber/jaeger-client-go/thrift-gen/agent"
 	thriftgen "github.com/uber/jaeger-client-go/thrift-gen/jaeger"
+	"github.com/uber/jaeger-client-go/thrift-gen/zipkincore"
 
 	"github.com/formicarium/formicarium/netra/metrics"
 )
@@ -156,6 +159,72 @@ func TestJaegerAgentThatIsNotFound(t *testing.T) {
 	}
 }
 
+// agent is a Jaeger agent's handler.
+type agent chan *thriftgen.Batch
+
+func (a agent) EmitBatch(_ context.Context, batch *thriftgen.Batch) error {
+	a <- batch
+	return nil
+}
+
+func (agent) EmitZipkinBatch(context.Context, []*zipkincore.Span) error { return nil }
+
+// However large spans are, packets are not too large for an agent.
+func TestJaegerAgentReceivesEverySpan(t *testing.T) {
+	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	if err := socket.SetReadBuffer(8 << 20); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("JAEGER_AGENT_HOST", "127.0.0.1")
+	t.Setenv("JAEGER_AGENT_PORT", strconv.Itoa(socket.LocalAddr().(*net.UDPAddr).Port))
+	t.Setenv("JAEGER_TAGS", "zone="+strings.Repeat("z", 1000))
+	set := metrics.New("")
+	exporter, flush, err := NewJaeger("orders", nil, set, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 300
+	for i := range n {
+		span := Span{Context: child(root()), Name: "GET /", Start: time.Now(), Tags: []Tag{{"n", int64(i)}, {"error", i%2 == 0}}}
+		for range i % 20 {
+			span.Tags = append(span.Tags, Tag{"text", strings.Repeat("\xff", maxTag)}) // three times as much in UTF-8
+		}
+		exporter.Export(span)
+	}
+	if err := flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	packets := make(agent, 1)
+	seen := map[int64]bool{}
+	for buf := make([]byte, 70000); len(seen) < n; {
+		socket.SetReadDeadline(time.Now().Add(20 * time.Second))
+		size, err := socket.Read(buf)
+		if err != nil {
+			t.Fatalf("after %d spans: %v", len(seen), err)
+		}
+		memory := thrift.NewTMemoryBuffer()
+		memory.Write(buf[:size])
+		protocol := thrift.NewTCompactProtocolFactory().GetProtocol(memory)
+		if _, err := thriftagent.NewAgentProcessor(packets).Process(t.Context(), protocol, protocol); err != nil {
+			t.Fatal(err)
+		}
+		for _, span := range (<-packets).Spans {
+			i := span.Tags[0].GetVLong()
+			if len(span.Tags) != 2+int(i%20) || span.Tags[1].GetVBool() != (i%2 == 0) {
+				t.Errorf("span %d has %d tags", i, len(span.Tags))
+			}
+			seen[i] = true
+		}
+	}
+	if lost := set.Dropped.Load(); lost != 0 {
+		t.Errorf("%d spans are lost", lost)
+	}
+}
+
 func TestBackEndThatIsDownCostsSpansOnly(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -174,8 +243,8 @@ func TestBackEndThatIsDownCostsSpansOnly(t *testing.T) {
 	for range n {
 		exporter.Export(Span{Context: child(root()), Name: "GET /"})
 	}
-	if err := flush(t.Context()); err != nil {
-		t.Fatal(err)
+	if err := flush(t.Context()); err == nil {
+		t.Error("nothing is said of the last spans")
 	}
 	if got := set.Dropped.Load(); got != n {
 		t.Errorf("netra_spans_dropped_total = %d, want %d", got, n)

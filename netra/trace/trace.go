@@ -76,6 +76,26 @@ type Context struct {
 // Valid reports whether the context names a span.
 func (c Context) Valid() bool { return c.TraceHigh|c.TraceLow != 0 && c.Span != 0 }
 
+// TraceID returns the trace's identifier in 32 hexadecimal digits.
+func (c Context) TraceID() string { return hex16(c.TraceHigh) + hex16(c.TraceLow) }
+
+// SpanID returns the span's identifier in 16 hexadecimal digits.
+func (c Context) SpanID() string { return hex16(c.Span) }
+
+func hex16(n uint64) string {
+	var b [16]byte
+	return string(appendHex16(b[:0], n))
+}
+
+// appendHex16 appends n in 16 hexadecimal digits.
+func appendHex16(b []byte, n uint64) []byte {
+	const digits = "0123456789abcdef"
+	for shift := 60; shift >= 0; shift -= 4 {
+		b = append(b, digits[n>>shift&0xf])
+	}
+	return b
+}
+
 func (c Context) sameTrace(o Context) bool {
 	return c.TraceHigh == o.TraceHigh && c.TraceLow == o.TraceLow
 }
