@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 )
@@ -71,6 +70,9 @@ func readW3C(f *fields) (extracted, bool) {
 // trace-span-sampled-parent, or the decision alone.
 func readB3(f *fields) (extracted, bool) {
 	v := f.once(hB3)
+	if v == "" {
+		return extracted{}, false
+	}
 	parts := strings.Split(v, "-")
 	if len(parts) == 1 {
 		sampled, known := b3Sampled(v)
@@ -116,7 +118,11 @@ func b3Sampled(v string) (sampled, known bool) {
 // readUber reads Jaeger's own header, trace:span:parent:flags, whose colons
 // some clients escape and whose leading zeros some leave out.
 func readUber(f *fields) (extracted, bool) {
-	v := strings.ReplaceAll(strings.ReplaceAll(f.once(hUber), "%3A", ":"), "%3a", ":")
+	v := f.once(hUber)
+	if v == "" {
+		return extracted{}, false
+	}
+	v = strings.ReplaceAll(strings.ReplaceAll(v, "%3A", ":"), "%3a", ":")
 	parts := strings.Split(v, ":")
 	if len(parts) != 4 {
 		return extracted{}, false
@@ -144,7 +150,7 @@ func ids(trace, span string) (c Context, ok bool) {
 }
 
 func hex(v string) (uint64, bool) {
-	if len(v) > 16 {
+	if len(v) == 0 || len(v) > 16 {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(v, 16, 64)
@@ -169,18 +175,21 @@ func (t *Tracer) inject(f *fields, c Context) []Edit {
 	set := func(h header, name, value string) {
 		edits = append(edits, Edit{name, value, f.value[h] != nil})
 	}
-	sampled := "0"
-	if c.Sampled {
-		sampled = "1"
+	// One text holds all parts: TRACE:SPAN:PARENT:SAMPLED.
+	var b [32 + 1 + 16 + 1 + 16 + 2]byte
+	text := appendHex16(appendHex16(b[:0], c.TraceHigh), c.TraceLow)
+	text = appendHex16(append(text, ':'), c.Span)
+	text = appendHex16(append(text, ':'), c.Parent)
+	if text = append(text, ":0"...); c.Sampled {
+		text[len(text)-1] = '1'
 	}
-	trace := fmt.Sprintf("%016x%016x", c.TraceHigh, c.TraceLow)
-	span := fmt.Sprintf("%016x", c.Span)
-	parent := fmt.Sprintf("%016x", c.Parent)
+	uber := string(text)
+	trace, span, parent, sampled := uber[:32], uber[33:49], uber[50:66], uber[67:]
 	if wants(W3C, hTraceparent) {
 		set(hTraceparent, "traceparent", "00-"+trace+"-"+span+"-0"+sampled)
 	}
 	if wants(Jaeger, hUber) {
-		set(hUber, "uber-trace-id", trace+":"+span+":"+parent+":"+sampled)
+		set(hUber, "uber-trace-id", uber)
 	}
 	if wants(B3, hB3) {
 		value := trace + "-" + span + "-" + sampled

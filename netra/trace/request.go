@@ -2,7 +2,6 @@ package trace
 
 import (
 	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"strconv"
@@ -286,5 +285,15 @@ func (r *Request) count(duration time.Duration) {
 func newRequestID() string {
 	high := rand.Uint64()&^0xf000 | 0x4000
 	low := rand.Uint64()&^(3<<62) | 2<<62
-	return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", high>>32, high>>16&0xffff, high&0xffff, low>>48, low&0xffffffffffff)
+	var b [36]byte
+	h := appendHex16(appendHex16(b[4:4], high), low) // moved to their places below
+	copy(b[:8], h[:8])
+	b[8] = '-'
+	copy(b[9:13], h[8:12])
+	b[13] = '-'
+	copy(b[14:18], h[12:16])
+	b[18] = '-'
+	copy(b[19:23], h[16:20])
+	b[23] = '-' // the last twelve are in place
+	return string(b[:])
 }

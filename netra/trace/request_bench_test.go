@@ -1,0 +1,51 @@
+package trace
+
+import (
+	"iter"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/formicarium/formicarium/netra/metrics"
+)
+
+// keep is an Exporter that samples everything and keeps nothing.
+type keep struct{}
+
+func (keep) Sample(Context, string) bool { return true }
+func (keep) Export(Span)                 {}
+
+// BenchmarkRequest is what a request costs from its head to its span's end,
+// without the connection that it comes by.
+func BenchmarkRequest(b *testing.B) {
+	fields := [][2]string{
+		{"Host", "orders.shop.svc.cluster.local:8080"}, {"User-Agent", "curl/8.5"}, {"Accept", "*/*"},
+		{"Accept-Encoding", "gzip, deflate"}, {"Content-Type", "application/json"}, {"X-Request-Id", "2f1c-77"},
+	}
+	var head Head
+	head.Method, head.Target = []byte("GET"), []byte("/orders/4711?expand=items")
+	head.Client, head.Server = netip.MustParseAddrPort("10.0.0.7:40212"), netip.MustParseAddrPort("10.0.0.9:8080")
+	head.Fields = func() iter.Seq2[[]byte, []byte] {
+		return func(yield func(name, value []byte) bool) {
+			for _, f := range fields {
+				if !yield([]byte(f[0]), []byte(f[1])) {
+					return
+				}
+			}
+		}
+	}()
+	tracer := New(Settings{
+		RequestIDHeader: "X-Request-Id", SourceHeader: "X-Source", Propagation: []Format{W3C, Jaeger},
+		Expiration: time.Second, CleanupInterval: time.Second,
+	}, keep{}, metrics.New(""))
+	for _, direction := range []Direction{Inbound, Outbound} {
+		b.Run(direction.String(), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				request, _ := tracer.Begin(direction, head)
+				request.Answered(200)
+				request.End(Result{ResponseBytes: 1024})
+			}
+		})
+	}
+}
