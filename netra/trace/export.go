@@ -42,7 +42,9 @@ const (
 	TagPod       = "k8s.pod.name"
 )
 
-// Discard is the Exporter that keeps nothing.
+// Discard is the Exporter that keeps nothing. With it no trace headers are
+// written either: they would say that a trace is not sampled, and the
+// application's own tracing would believe it.
 type Discard struct{}
 
 // Sample implements Exporter.

@@ -75,7 +75,7 @@ func (t *Tracer) Begin(direction Direction, head Head) (*Request, []Edit) {
 func (t *Tracer) inbound(r *Request, head Head, f *fields) []Edit {
 	r.peer = t.metrics.Peer(PeerName(clip(f.value[hSource]), t.settings.Namespace))
 	r.silent = bytes.HasPrefix(f.value[hUserAgent], []byte(probeAgent))
-	if r.silent || t.ignores(head.Target) {
+	if r.silent || t.off || t.ignores(head.Target) {
 		return nil
 	}
 	t.join(r, head, f, extract(f))
@@ -104,7 +104,7 @@ func (t *Tracer) outbound(r *Request, head Head, f *fields, now time.Time) []Edi
 	if t.settings.SourceValue != "" {
 		source = []Edit{{t.settings.SourceHeader, t.settings.SourceValue, f.value[hSource] != nil}}
 	}
-	if t.ignores(head.Target) {
+	if t.off || t.ignores(head.Target) {
 		return source
 	}
 	r.requestID = string(f.value[hRequestID])

@@ -3,6 +3,7 @@ package trace
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -222,6 +223,33 @@ func TestUnsentRequestIsNoOrigin(t *testing.T) {
 		last := exported.spans[len(exported.spans)-1]
 		if got := tags(last); !strings.Contains(got, "netra.link="+string(c.link)) {
 			t.Errorf("after %+v the request out has %s, want the link %s", c.result, got, c.link)
+		}
+	}
+}
+
+// Without an exporter the application's own traces stay what they are.
+func TestNothingIsWrittenWithoutAnExporter(t *testing.T) {
+	set := metrics.New("")
+	tracer := New(Settings{RequestIDHeader: "X-Request-Id", SourceHeader: "X-Source", SourceValue: "orders", Propagation: []Format{W3C}, Expiration: time.Minute}, Discard{}, set)
+	head := Head{Method: []byte("GET"), Target: []byte("/"), Fields: func(yield func(name, value []byte) bool) {
+		yield([]byte("traceparent"), []byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
+	}}
+	in, edits := tracer.Begin(Inbound, head)
+	if len(edits) > 0 {
+		t.Errorf("inbound: %v", edits)
+	}
+	head.Server = netip.MustParseAddrPort("10.0.0.9:8080")
+	out, edits := tracer.Begin(Outbound, head)
+	if len(edits) != 1 || edits[0].Name != "X-Source" {
+		t.Errorf("outbound: %v", edits)
+	}
+	out.Answered(200)
+	out.End(Result{})
+	in.Answered(200)
+	in.End(Result{})
+	for _, direction := range []string{"inbound", "outbound"} {
+		if n := set.Requests.Value(metrics.Request{Direction: direction, Code: "2xx", Peer: map[string]string{"outbound": "10.0.0.9"}[direction]}); n != 1 {
+			t.Errorf("%d %s requests counted", n, direction)
 		}
 	}
 }

@@ -145,6 +145,7 @@ type Tracer struct {
 	ignored  map[string]struct{}
 	headers  headerIndex
 	exporter Exporter
+	off      bool // nothing is exported
 	metrics  *metrics.Set
 	flights  flights
 	contexts contexts
@@ -162,6 +163,7 @@ func New(settings Settings, exporter Exporter, set *metrics.Set) *Tracer {
 		metrics:  set,
 		now:      time.Now,
 	}
+	_, t.off = exporter.(Discard)
 	for _, path := range settings.IgnoredPaths {
 		t.ignored[path] = struct{}{}
 	}
