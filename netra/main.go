@@ -55,7 +55,7 @@
 //	POD_NAME                      the pod's: the tag k8s.pod.name of its spans
 //	OTEL_TRACES_EXPORTER          otlp, jaeger or none; unset: otlp where one of
 //	                              the two OTLP endpoints is set, else jaeger
-//	OTEL_SDK_DISABLED (false)     true: no exporter, and no trace is sampled
+//	OTEL_SDK_DISABLED (false)     true: no exporter, and no trace headers
 //	OTEL_RESOURCE_ATTRIBUTES      key=value,key=value, percent-encoded: tags of the
 //	                              process, above POD_NAMESPACE and POD_NAME
 //
@@ -105,7 +105,7 @@
 //	JAEGER_AGENT_HOST (localhost), JAEGER_AGENT_PORT (6831)
 //	JAEGER_TAGS                   key=value,key=value: tags of the process; a value
 //	                              may be ${VARIABLE:default}
-//	JAEGER_DISABLED (false)       true: no exporter, and no trace is sampled
+//	JAEGER_DISABLED (false)       true: no exporter, and no trace headers
 //	JAEGER_SAMPLER_TYPE (const)   const, probabilistic, ratelimiting or remote
 //	JAEGER_SAMPLER_PARAM (1)      0 or 1; a share; traces per second; a share until
 //	                              the first answer
@@ -120,7 +120,7 @@
 //	JAEGER_REPORTER_FLUSH_INTERVAL (1s)
 //	                              how long they do
 //	JAEGER_REPORTER_LOG_SPANS (false)
-//	                              true: logs each span, at the level debug
+//	                              true: logs each span, at the level info
 //	JAEGER_REPORTER_ATTEMPT_RECONNECTING_DISABLED (false)
 //	                              true: the agent's name is resolved but once,
 //	                              unless that fails
