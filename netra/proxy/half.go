@@ -44,8 +44,11 @@ const readsPerTurn = 16
 // pump moves bytes until there are none, the receiver has no room, or either
 // end is gone.
 func (h *half) pump() {
-	if len(h.rest) > 0 && !h.flushRest() {
-		return
+	if len(h.rest) > 0 {
+		// Meanwhile the protocol may have let go of what it held.
+		if !h.flushRest() || !h.forward() || len(h.rest) > 0 {
+			return
+		}
 	}
 	for turns := 0; h.from.readable && !h.ended && h.link.phase == relaying; turns++ {
 		if turns == readsPerTurn {

@@ -64,7 +64,7 @@ func (e *end) ready(events uint32) {
 		l.writable(e)
 	}
 	if events&canRead != 0 {
-		l.canRead(e)
+		l.canRead(e, events&isBroken != 0)
 	}
 }
 
@@ -160,10 +160,17 @@ func (l *link) protocols() (up, down protocol) {
 		&responses{exchange: l.http, framer: http1.NewFramer(http1.Response)})
 }
 
-// canRead is called when one end has something to be read.
-func (l *link) canRead(e *end) {
+// canRead is called when one end has something to be read; broken says that it
+// is gone.
+func (l *link) canRead(e *end, broken bool) {
 	switch l.phase {
 	case relaying:
+		if e == &l.client && broken && len(l.up.rest) > 0 {
+			// What it sent last cannot be read before there is room for it,
+			// which may never be.
+			l.abort(trace.ReasonClientReset)
+			return
+		}
 		e.reads().pump()
 	case failing:
 		l.lost.look()

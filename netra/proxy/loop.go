@@ -94,12 +94,14 @@ func (l *loop) after(d time.Duration, s source, f func()) *time.Timer {
 func (l *loop) run() error {
 	defer l.finish()
 	for !l.closing || len(l.links) > 0 {
-		events, err := l.poller.glance(), error(nil)
-		if len(events) == 0 && len(l.again) == 0 {
-			events, err = l.poller.wait()
-		}
-		if err != nil {
-			return err
+		var events []event
+		if len(l.again) > 0 {
+			events = l.poller.glance()
+		} else {
+			var err error
+			if events, err = l.poller.wait(); err != nil {
+				return err
+			}
 		}
 		for i := range events {
 			l.dispatch(&events[i])

@@ -14,6 +14,8 @@ const (
 	canWrite = unix.EPOLLOUT | unix.EPOLLHUP | unix.EPOLLERR
 	// hasHung says that the other end's stream has ended, or is broken.
 	hasHung = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+	// isBroken says that the connection was reset or has timed out.
+	isBroken = unix.EPOLLERR
 )
 
 // maxEvents is how many events one call brings: more would only make those at

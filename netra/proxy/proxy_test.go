@@ -72,6 +72,26 @@ func TestClientResetReachesServer(t *testing.T) {
 	}
 }
 
+// A server that does not read does not keep a client's reset from it.
+func TestClientResetIsSeenWhileTheServerDoesNotRead(t *testing.T) {
+	r := start(t)
+	client, server := pair(t, r)
+	send(t, client, "POST / HTTP/1.1\r\nContent-Length: 100000000\r\n\r\n")
+	readHead(t, server)
+	client.SetWriteDeadline(time.Now().Add(time.Second)) // long enough to fill every buffer
+	if n, err := client.Write(make([]byte, 64<<20)); err == nil {
+		t.Fatalf("%d bytes went to a server that reads none", n)
+	}
+	reset(client)
+	if got := tag(r.spans.wait(t, 1)[0], "error.reason"); got != trace.ReasonClientReset {
+		t.Errorf("error.reason = %v", got)
+	}
+	eventually(t, func() bool { return r.proxy.Open() == 0 })
+	if _, err := io.Copy(io.Discard, server); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the server read to %v, want a reset", err)
+	}
+}
+
 func TestServerResetReachesClientBehindItsLastBytes(t *testing.T) {
 	r := start(t)
 	client, server := pair(t, r)

@@ -16,6 +16,7 @@ const (
 	canRead = 1 << iota
 	canWrite
 	hasHung
+	isBroken
 )
 
 type event struct {
