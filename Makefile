@@ -107,6 +107,14 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	    echo "$$(dirname $$file) $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname "$$file")" || exit 1; \
 	  done; done
 
+# Of bench/netra, such as -quick or -rounds 3; -h lists them.
+BENCHFLAGS ?=
+.PHONY: bench-netra
+bench-netra: ## Measure netra against other proxies on this machine, in half an hour (root)
+	bench/netra/install-peers
+	go build -o bin/bench-netra ./bench/netra
+	bin/bench-netra -json $(RESULTS)/$@.json $(BENCHFLAGS)
+
 .PHONY: clean
 clean: ## Remove what was built here
 	rm -rf bin dist

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -48,8 +49,7 @@ func (r *runner) takeProfile(ctx context.Context, file string, rate int) (err er
 		load <- err
 	}()
 	if err := pause(ctx, time.Second); err != nil {
-		<-load
-		return err
+		return errors.Join(err, <-load)
 	}
 	url := fmt.Sprintf("http://127.0.0.1:%s/debug/pprof/profile?seconds=%d", pprofPort, int(math.Ceil(r.Duration.Seconds())))
 	profile, err := b.PodGet(ctx, url)

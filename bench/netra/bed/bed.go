@@ -184,7 +184,7 @@ func (b *Bed) start(ctx context.Context, name string, port int, command, env []s
 		}
 		select {
 		case <-p.ended:
-			return nil, fmt.Errorf("starting %s: it ended: %v\n%s", name, p.err, p.tail())
+			return nil, fmt.Errorf("starting %s: it ended: %w\n%s", name, p.err, p.tail())
 		case <-ctx.Done():
 			return nil, fmt.Errorf("waiting for %s to listen on port %d: %w\n%s", name, port, context.Cause(ctx), p.tail())
 		case <-time.After(5 * time.Millisecond):
@@ -200,7 +200,7 @@ func (b *Bed) Alive() error {
 		}
 		select {
 		case <-p.ended:
-			return fmt.Errorf("%s has ended: %v\n%s", p.name, p.err, p.tail())
+			return fmt.Errorf("%s has ended: %w\n%s", p.name, p.err, p.tail())
 		default:
 		}
 	}

@@ -1,6 +1,7 @@
 package bed
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -36,7 +37,9 @@ func (n *namespace) start(dir, name string, command, env []string, uid uint32) (
 	}
 	p := &process{name: name, pid: cmd.Process.Pid, log: log, ended: make(chan struct{})}
 	go func() {
-		p.err = cmd.Wait()
+		if p.err = cmd.Wait(); p.err == nil {
+			p.err = errors.New("exit status 0")
+		}
 		close(p.ended)
 	}()
 	return p, nil

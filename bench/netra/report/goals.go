@@ -79,7 +79,7 @@ func Judge(measured []Sample) []Row {
 	rows := []Row{
 		all.row(fmt.Sprintf("CPU per request at %s RPS", thousands(cpuRate)), "µs", StepRate(cpuRate), cpuPerRequest).
 			bar(ratioAtMost(Splice)).aim(ratioAtMost(HAProxy)),
-		all.addedRow(fmt.Sprintf("added p99 at %s RPS", thousands(latencyRate)), "ms", StepRate(latencyRate), p99).
+		all.addedRow(fmt.Sprintf("added p99 at %s RPS", thousands(latencyRate)), StepRate(latencyRate), p99).
 			bar(atMost(0.35)).aim(noMoreThan(HAProxy)),
 		all.row("highest throughput", "RPS", StepClosed, rate).
 			bar(ratioAtLeast(Splice)).aim(ratioAtLeast(HAProxy)),
@@ -109,9 +109,9 @@ func (all samples) row(name, unit, step string, f figure) Row {
 	return r
 }
 
-// addedRow gathers by how much each exceeds direct.
-func (all samples) addedRow(name, unit, step string, f figure) Row {
-	r := Row{Figure: name, Unit: unit}
+// addedRow gathers by how much each exceeds direct, in milliseconds.
+func (all samples) addedRow(name, step string, f figure) Row {
+	r := Row{Figure: name, Unit: "ms"}
 	r.Values, r.Differences = all.gather(func(peer string) series { return all.added(peer, step, f) }, difference)
 	return r
 }

@@ -1,7 +1,8 @@
 // Splice is the plain transparent TCP proxy in Go: for each connection one more
 // to where it was meant to go, and io.Copy both ways, which the standard library
 // turns into splice(2). It knows no HTTP. What it costs is what any proxy in Go
-// written in the usual way costs at the least.
+// written in the usual way costs at the least, so it imports no more than it
+// takes.
 //
 //	splice :14956
 package main
@@ -15,35 +16,36 @@ import (
 	"time"
 
 	"github.com/formicarium/formicarium/bench/netra/peers/original"
-	"github.com/formicarium/formicarium/internal/run"
 )
 
-func main() { os.Exit(run.Main("splice", splice)) }
+func main() {
+	if err := splice(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "splice:", err)
+		os.Exit(1)
+	}
+}
 
 // dialTimeout is netra's.
 const dialTimeout = 10 * time.Second
 
-func splice(ctx context.Context, args []string, _ func(string) string, _, _ io.Writer) error {
+// splice serves until the process is killed.
+func splice(args []string) error {
 	if len(args) != 1 {
 		return fmt.Errorf("reading the arguments %q: want one, the address to listen on", args)
 	}
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)
-	l, err := config.Listen(ctx, "tcp4", args[0])
+	l, err := config.Listen(context.Background(), "tcp4", args[0])
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
-	context.AfterFunc(ctx, func() { l.Close() })
 	for {
 		conn, err := l.Accept()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
+		if err != nil {
 			time.Sleep(5 * time.Millisecond) // no descriptor is left; one will be
-		default:
-			go relay(conn.(*net.TCPConn))
+			continue
 		}
+		go relay(conn.(*net.TCPConn))
 	}
 }
 
@@ -57,10 +59,13 @@ func relay(client *net.TCPConn) {
 	defer server.Close()
 	sent := make(chan struct{})
 	go func() {
-		defer close(sent)
-		pass(server, client)
+		// A fault shows in the other direction, too.
+		_, _ = io.Copy(server, client)
+		_ = server.CloseWrite()
+		close(sent)
 	}()
-	pass(client, server)
+	_, _ = io.Copy(client, server)
+	_ = client.CloseWrite()
 	<-sent
 }
 
@@ -74,15 +79,4 @@ func dial(client *net.TCPConn) (*net.TCPConn, error) {
 		return nil, err
 	}
 	return conn.(*net.TCPConn), nil
-}
-
-// pass copies one direction, and its end. After a fault nothing can be said to
-// either end but that.
-func pass(to, from *net.TCPConn) {
-	if _, err := io.Copy(to, from); err != nil {
-		to.Close()
-		from.Close()
-		return
-	}
-	to.CloseWrite()
 }
