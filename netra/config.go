@@ -61,6 +61,7 @@ func readSettings(args []string, getenv func(string) string, stderr io.Writer) (
 	s.httpPorts, _ = r.Ports("NETRA_HTTP_PORTS", "*")
 	s.checkPorts(r)
 	s.trace = readTrace(r)
+	s.trace.Routing = readRouting(r, s.trace)
 	s.readExporter(r)
 	return s, r.Err()
 }

@@ -47,6 +47,19 @@
 //	NETRA_HTTP_TRACING_IGNORED_PATHS
 //	                              paths, separated by commas, without spans and
 //	                              trace headers
+//	NETRA_HTTP_ROUTING_ENABLED (false)
+//	                              true: requests are routed, see below
+//	NETRA_HTTP_ROUTING_HEADER_NAME (X-Route)
+//	                              the header that brings routes
+//	NETRA_HTTP_ROUTING_COOKIE_ENABLED (false)
+//	                              true: a cookie brings them, too, and is read
+//	                              before the header
+//	NETRA_HTTP_ROUTING_COOKIE_NAME (X-Route)
+//	                              that cookie
+//	NETRA_ROUTING_CONTEXT_EXPIRATION_MILLISECONDS (5000)
+//	                              how long a request's routes are kept after it
+//	NETRA_ROUTING_CONTEXT_CLEANUP_INTERVAL (1000)
+//	                              how often, in milliseconds, old ones are removed
 //	HTTP_HEADER_TAG_MAP           header:tag,header:tag: request headers that
 //	                              become tags of inbound spans
 //	HTTP_COOKIE_TAG_MAP           cookie:tag,cookie:tag: likewise
@@ -58,6 +71,28 @@
 //	OTEL_SDK_DISABLED (false)     true: no exporter, and no trace headers
 //	OTEL_RESOURCE_ATTRIBUTES      key=value,key=value, percent-encoded: tags of the
 //	                              process, above POD_NAMESPACE and POD_NAME
+//
+// A route says that requests to one host go to another: with the header
+// "X-Route: orders=orders-mine,stock=stock-mine:8080" on a request to the
+// application, what the application asks of http://orders while it is at work on
+// it goes to orders-mine. The port is the one of the request where the route has
+// none, so that a version of a service is found where the service is; for
+// http://orders that is 80. "orders:8080=…" is a route for that port of the Host
+// header alone. Which requests belong to which is found as for traces: the
+// application forwards the header (or the cookie), trace headers or the request
+// id, or it makes the request while exactly one is in flight. Netra inserts the
+// header into requests that lack it, so that routes go on from service to
+// service.
+//
+// The application's connection stays open: each request on it goes to its own
+// server, over a connection that is kept. Routed are requests of HTTP/1; those
+// of HTTP/2, those with CONNECT or Upgrade, and those to a forward proxy carry
+// the header on and go where they were meant to go. Where a route's server cannot
+// be reached, the application sees its connection reset, and the span says why. A
+// value of more than 8 KiB or 64 routes, or one that does not parse, is as if it
+// were not there; netra_routed_requests_total counts it. Whoever can send the
+// application a request chooses by this where its own requests go: it is for
+// environments in which everybody may.
 //
 // A back end that fails costs spans, which are counted, and nothing else. With
 // the exporter otlp, spans are posted as protocol buffers over HTTP. Where there

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,11 +100,18 @@ func (s settings) proxy(ctx context.Context, tracer *trace.Tracer, set *metrics.
 			}
 		})
 	}
+	var resolve func(context.Context, string) ([]netip.Addr, error)
+	if s.trace.Routing.Header != "" {
+		resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}
+	}
 	p, err := proxy.New(proxy.Settings{
 		Destination: proxy.OriginalDestination,
 		OwnPorts:    []uint16{uint16(s.inboundPort), uint16(s.outboundPort), uint16(s.adminPort)},
 		HTTPPorts:   s.httpPorts,
 		DialTimeout: dialTimeout,
+		Resolve:     resolve,
 		Logger:      logger,
 	}, tracer, set)
 	if err != nil {

@@ -47,6 +47,8 @@ type (
 	PeerBytes struct{ Direction, Peer, Way string }
 	// Cause labels series by direction and reason.
 	Cause struct{ Direction, Reason string }
+	// Result labels netra_routed_requests_total.
+	Result struct{ Direction, Result string }
 )
 
 // Set holds all series of one netra.
@@ -56,6 +58,7 @@ type Set struct {
 	Refused     Vec[Cause]
 	DialErrors  Vec[Cause]
 	Links       Vec[string]
+	Routed      Vec[Result]
 	TCP         Vec[Closing]
 	TCPOpen     Vec[Connection]
 	TCPBytes    Vec[PeerBytes]

@@ -42,6 +42,9 @@ func (s *Set) text(b *bytes.Buffer) {
 	vec(b, &s.Refused, "netra_refused_connections_total", "Connections closed at once: loops and connections that were not redirected.", cause)
 	vec(b, &s.DialErrors, "netra_dial_errors_total", "Connections whose destination could not be reached.", cause)
 	vec(b, &s.Links, "netra_links_total", "Outbound requests, and connections that are not HTTP, by how they were joined to an inbound request.", func(k string) string { return label("link", k) })
+	vec(b, &s.Routed, "netra_routed_requests_total", "Requests that a route was meant for, by what came of it.", func(k Result) string {
+		return label("direction", k.Direction) + "," + label("result", k.Result)
+	})
 
 	head(b, "netra_spans_total", "counter", "Spans handed to the exporter.")
 	sample(b, "netra_spans_total", "", s.Spans.Load())

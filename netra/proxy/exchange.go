@@ -21,9 +21,10 @@ type exchange struct {
 
 	mu       sync.Mutex
 	queue    []*pending
-	any      bool // there was a request
-	counted  bool // the blind copy was counted
-	over     bool // no further requests are followed
+	held     *held // waits until the queue is empty, and for its upstream
+	any      bool  // there was a request
+	counted  bool  // the blind copy was counted
+	over     bool  // no further requests are followed
 	isClosed bool
 	blind    atomic.Bool
 	streams  atomic.Pointer[streams] // once the connection is known to be HTTP/2
@@ -109,6 +110,9 @@ func (x *exchange) pop(front *pending, reason string) {
 	}
 	x.queue = x.queue[:copy(x.queue, x.queue[1:])]
 	x.end(front, reason, "")
+	if x.held != nil && len(x.queue) == 0 {
+		x.link.wake()
+	}
 }
 
 // end finishes one request; the lock makes it once.
@@ -125,6 +129,13 @@ func (x *exchange) endAll(reason, blind string) {
 		x.end(p, why, blind)
 	}
 	x.queue = nil
+	if x.held != nil {
+		if x.held.pending != nil {
+			x.end(x.held.pending, reason, blind)
+		}
+		x.held = nil
+		x.link.wake()
+	}
 	if s := x.streams.Load(); s != nil {
 		s.endAll(reason, blind)
 	}

@@ -35,6 +35,7 @@ type half struct {
 	ended    bool // the sender's stream has ended
 	passed   bool // and that was passed on
 	queued   bool // in loop.again
+	waiting  bool // for another upstream (route.go); nothing is read before it is there
 }
 
 // readsPerTurn bounds how much one half moves before others have their turn:
@@ -50,7 +51,11 @@ func (h *half) pump() {
 			return
 		}
 	}
-	for turns := 0; h.from.readable && !h.ended && h.link.phase == relaying; turns++ {
+	if h.waiting {
+		h.wait()
+		return
+	}
+	for turns := 0; h.from.readable && !h.ended && !h.waiting && h.link.phase == relaying; turns++ {
 		if turns == readsPerTurn {
 			h.later()
 			return
@@ -92,7 +97,7 @@ func (h *half) later() {
 // look is called after later. The protocol may have changed its mind about what
 // it holds.
 func (h *half) look() {
-	if h.link.phase == relaying && len(h.rest) == 0 && h.forward() {
+	if h.link.phase == relaying && len(h.rest) == 0 && h.forward() && !h.waiting {
 		h.pump()
 	}
 }
@@ -199,6 +204,10 @@ func (h *half) flushRest() bool {
 
 // end is called at the end of the sender's stream.
 func (h *half) end() {
+	if h.down && h.link.router.lose() {
+		h.window.release()
+		return
+	}
 	h.ended = true
 	if h.r < h.w && !h.flush(h.w) {
 		return
@@ -216,12 +225,19 @@ func (h *half) end() {
 func (h *half) pass() {
 	h.protocol.over()
 	endStream(h.to.fd)
+	if !h.down {
+		h.link.router.clear() // no request follows
+	}
 	h.passed = true
 	h.link.halfDone()
 }
 
 // failed passes a broken connection on as a reset.
 func (h *half) failed(err error) {
+	if h.down && h.link.router.lose() {
+		h.window.release()
+		return
+	}
 	reason := trace.ReasonClientReset
 	switch {
 	case !h.down:

@@ -15,11 +15,18 @@ type requests struct {
 	current *pending      // whose body is passing
 	asked   *pending      // waits for the answer to CONNECT or Upgrade
 	raw     bool          // the rest is only copied
+	inBody  bool          // a request's body is passing
 	frames  *clientFrames // the rest is HTTP/2
 }
 
 func (s *requests) digest(h *half) (hold bool) {
 	for h.r < h.w {
+		if h.waiting {
+			if !s.resume(h) {
+				return true
+			}
+			continue
+		}
 		if s.frames != nil || s.upgraded() {
 			return s.frames.digest(h)
 		}
@@ -34,12 +41,19 @@ func (s *requests) digest(h *half) (hold bool) {
 			// A request line is never edited, so it goes as it comes: what
 			// looks like the beginning of one may be all that another
 			// protocol's client has to say for now.
-			return s.framer.Holding()
+			return s.framer.Holding() || s.link.router != nil && h.done <= h.r && s.framer.Likely()
 		case http1.Head:
-			s.head(h)
+			s.inBody = !piece.End
+			if s.head(h, piece.N) {
+				continue
+			}
 		case http1.Body:
+			s.inBody = !piece.End
 			s.current.sent.Store(s.framer.Payload)
 		case http1.Doubt:
+			if s.link.router != nil && !s.inBody && s.divert(h, held{}) {
+				continue
+			}
 			if s.framer.Reason == http1.ReasonHTTP2 {
 				s.frames = newClientFrames(s.beginHTTP2())
 				continue
@@ -78,8 +92,8 @@ func (s *requests) tunnelled() bool {
 	return !refused
 }
 
-// head begins a request and edits its head.
-func (s *requests) head(h *half) {
+// head begins a request and edits its head, of n bytes, unless it is held.
+func (s *requests) head(h *half, n int) (isHeld bool) {
 	m := &s.framer.Message
 	request, edits := s.link.proxy.tracer.Begin(s.link.direction, s.link.head(m, s.link.destination))
 	s.current = &pending{request: request, method: string(m.Method)}
@@ -89,11 +103,20 @@ func (s *requests) head(h *half) {
 	if m.Upgrade {
 		s.current.settings, s.current.h2c = http2.UpgradeRequest(m.Fields())
 	}
+	if s.link.router != nil && s.divert(h, held{pending: s.current, edits: edits, n: n}) {
+		return true
+	}
+	s.send(h, edits)
+	return false
+}
+
+// send edits the head at the window's r.
+func (s *requests) send(h *half, edits []trace.Edit) {
 	// It must be known before the server can answer it.
 	if !s.push(s.current) {
 		s.raw = true
 	}
-	h.edit(m, edits)
+	h.edit(&s.framer.Message, edits)
 }
 
 func (s *requests) over() {}
@@ -103,7 +126,8 @@ func (l *link) head(m *http1.Message, server netip.AddrPort) trace.Head {
 	return trace.Head{Method: m.Method, Target: m.Target, Fields: m.Fields(), Client: l.from, Server: server}
 }
 
-// responses looks at what an HTTP/1 server sends. All of it is written at once.
+// responses looks at what an HTTP/1 server sends. All of it is written at once,
+// but for what a routed request's server says unasked.
 type responses struct {
 	*exchange
 	framer *http1.Framer
@@ -121,6 +145,10 @@ func (s *responses) digest(h *half) (hold bool) {
 		}
 		front := s.front()
 		if front == nil && s.framer.AtStart() {
+			if s.link.router.lose() {
+				h.w = h.r // it answers nothing
+				return true
+			}
 			switch greets, sure := http2.Greets(h.unread()); {
 			case greets && !sure:
 				return false
@@ -156,6 +184,9 @@ func (s *responses) digest(h *half) (hold bool) {
 // head notes the answer to the request in front.
 func (s *responses) head(front *pending) {
 	status := s.framer.Message.Status
+	if s.link.router != nil {
+		s.link.router.answered(&s.framer.Message)
+	}
 	switch s.framer.Answer(front.method) {
 	case http1.Tunnel:
 		if !front.h2c || !http2.UpgradeResponse(s.framer.Message.Fields()) || !s.upgrade(front) {

@@ -121,6 +121,7 @@ func (c *clientFrames) request(id uint32, fields []http2.Field) []trace.Edit {
 	}
 	head.Client, head.Server = l.from, l.destination
 	request, edits := l.proxy.tracer.Begin(l.direction, head)
+	l.unrouted(request)
 	// It must be known before the server can answer it.
 	c.add(id, &stream{request: request})
 	return edits

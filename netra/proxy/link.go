@@ -19,7 +19,9 @@ type link struct {
 	direction   trace.Direction
 	side        *metrics.Side
 	client      end
-	server      end
+	home        end  // to the server that the client meant
+	server      *end // the one in use: home, unless a request is routed
+	router      *router
 	from        netip.AddrPort // the client's address
 	destination netip.AddrPort
 	http        *exchange // nil where HTTP is not looked for
@@ -50,6 +52,7 @@ type end struct {
 	// What is known of the socket; the poller tells when it changes.
 	readable, writable bool
 	hung               bool // the other end's stream has ended or is broken
+	aside              bool // of a router's, and not in use
 }
 
 // ready implements source.
@@ -58,6 +61,10 @@ func (e *end) ready(events uint32) {
 	e.hung = e.hung || events&hasHung != 0
 	if events&canRead != 0 {
 		e.readable = true
+	}
+	if e.aside {
+		l.router.ready(e, events)
+		return
 	}
 	if events&canWrite != 0 && !e.writable {
 		e.writable = true
@@ -97,8 +104,8 @@ func (l *link) begin() {
 		l.unreachable(err)
 		return
 	}
-	l.server = end{link: l, fd: fd}
-	if err := l.loop.register(fd, &l.server); err != nil {
+	l.home.fd = fd
+	if err := l.loop.register(fd, &l.home); err != nil {
 		l.unreachable(err)
 		return
 	}
@@ -143,8 +150,8 @@ func (l *link) connected() {
 	if l.proxy.follows(l.destination.Port()) {
 		l.http = &exchange{link: l}
 	}
-	l.up = half{link: l, from: &l.client, to: &l.server, bytes: &l.side.RequestBytes}
-	l.down = half{link: l, from: &l.server, to: &l.client, bytes: &l.side.ResponseBytes, down: true}
+	l.up = half{link: l, from: &l.client, to: l.server, bytes: &l.side.RequestBytes}
+	l.down = half{link: l, from: l.server, to: &l.client, bytes: &l.side.ResponseBytes, down: true}
 	l.up.protocol, l.down.protocol = l.protocols()
 	l.down.pump()
 	l.up.pump()
@@ -156,7 +163,11 @@ func (l *link) protocols() (up, down protocol) {
 		l.flow.giveUp()
 		return l.flow.watch(nil, nil)
 	}
-	return l.flow.watch(&requests{exchange: l.http, framer: http1.NewFramer(http1.Request)},
+	requests := &requests{exchange: l.http, framer: http1.NewFramer(http1.Request)}
+	if l.direction == trace.Outbound && l.proxy.settings.Resolve != nil {
+		l.router = newRouter(l, requests)
+	}
+	return l.flow.watch(requests,
 		&responses{exchange: l.http, framer: http1.NewFramer(http1.Response)})
 }
 
@@ -185,7 +196,7 @@ func (l *link) canRead(e *end, broken bool) {
 func (l *link) writable(e *end) {
 	switch l.phase {
 	case connecting:
-		if e == &l.server {
+		if e == l.server {
 			l.connected()
 		}
 	case relaying:
@@ -259,7 +270,7 @@ const dieLimit = time.Second
 // reset throws away what is still to be sent.
 func (l *link) die(pause time.Duration, deadline time.Time) {
 	l.phase = dying
-	l.closeEnd(&l.server, true)
+	l.closeEnd(l.server, true)
 	l.down.flushRest()
 	if len(l.down.rest) == 0 && unsentBytes(l.client.fd) == 0 || time.Now().After(deadline) {
 		l.finish(true)
@@ -295,7 +306,10 @@ func (l *link) finish(reset bool) {
 		l.timer.Stop()
 	}
 	l.closeEnd(&l.client, reset)
-	l.closeEnd(&l.server, reset)
+	l.closeEnd(l.server, reset)
+	if l.router != nil {
+		l.router.close()
+	}
 	l.up.release()
 	l.down.release()
 	if _, mine := l.loop.links[l]; mine {

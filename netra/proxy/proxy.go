@@ -62,7 +62,9 @@ type Settings struct {
 	HTTPPorts []uint16
 	// DialTimeout bounds how long a destination may take to accept.
 	DialTimeout time.Duration
-	Logger      *slog.Logger
+	// Resolve looks up the hosts of routes; nil where requests are not routed.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+	Logger  *slog.Logger
 }
 
 // Proxy proxies connections. Its methods may be called from any goroutine.
@@ -73,15 +75,16 @@ type Proxy struct {
 	accept   func(listener int) (fd int, from netip.AddrPort, err error)
 	maxOpen  int64
 
-	open  atomic.Int64
-	loops []*loop
-	next  atomic.Uint32 // counts the links, for their turn
+	open   atomic.Int64
+	parked atomic.Int64 // upstreams of routed requests
+	loops  []*loop
+	next   atomic.Uint32 // counts the links, for their turn
 }
 
 // New returns a Proxy that serves nothing yet, and runs once. The error is the
 // kernel's, where it has no descriptors left.
 func New(settings Settings, tracer *trace.Tracer, set *metrics.Set) (*Proxy, error) {
-	p := &Proxy{settings: settings, tracer: tracer, metrics: set, accept: acceptSocket, maxOpen: maxOpen(maxFiles())}
+	p := &Proxy{settings: settings, tracer: tracer, metrics: set, accept: acceptSocket, maxOpen: maxOpen(maxFiles(), settings.Resolve != nil)}
 	for range min(maxLoops, runtime.GOMAXPROCS(0)) {
 		l, err := newLoop(p)
 		if err != nil {
@@ -96,9 +99,16 @@ func New(settings Settings, tracer *trace.Tracer, set *metrics.Set) (*Proxy, err
 // the admin port.
 const reservedFiles = 64
 
-// maxOpen returns how many connections fit into so many descriptors, two each.
-// Beyond it clients wait to be accepted.
-func maxOpen(files int) int64 { return int64(max(1, (files-reservedFiles)/2)) }
+// maxOpen returns how many connections fit into so many descriptors: two each,
+// and where requests are routed as many again that are parked, and one that is
+// being made. Beyond it clients wait to be accepted.
+func maxOpen(files int, routed bool) int64 {
+	each := 2
+	if routed {
+		each = 4
+	}
+	return int64(max(1, (files-reservedFiles)/each))
+}
 
 // maxLoops bounds the event loops: two take some 60,000 requests a second, and
 // with more each finds less to do at a time.
@@ -194,7 +204,8 @@ func (p *Proxy) serve(here *loop, fd int, from netip.AddrPort, direction trace.D
 		l.side = &p.metrics.Outbound
 	}
 	l.client = end{link: l, fd: fd}
-	l.server = end{link: l, fd: -1}
+	l.home = end{link: l, fd: -1}
+	l.server = &l.home
 	tune(fd)
 	l.side.Connections.Add(1)
 	l.side.Open.Add(1)

@@ -158,6 +158,14 @@ func unsentBytes(fd int) int {
 	return n
 }
 
+// quietSocket reports whether nothing has arrived that is unread, neither bytes
+// nor the end of the stream.
+func quietSocket(fd int) bool {
+	var one [1]byte
+	_, _, err := unix.Recvfrom(fd, one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return err == unix.EAGAIN
+}
+
 // maxFiles returns how many descriptors this process may have.
 func maxFiles() int {
 	var limit unix.Rlimit

@@ -35,7 +35,7 @@ func (l *link) unreachable(err error) {
 	if l.timer != nil {
 		l.timer.Stop()
 	}
-	l.closeEnd(&l.server, true)
+	l.closeEnd(l.server, true)
 	if !l.proxy.follows(l.destination.Port()) {
 		l.flow.unreachable(nil, reason)
 		l.finish(true)

@@ -54,7 +54,7 @@ db.name=orders
 	if len(exported.spans) != 2 || span.Name != "TCP postgresql" || tags(span) != want || span.Duration != 2*time.Minute {
 		t.Errorf("spans %+v\nwant %s", exported.spans, want)
 	}
-	if in := exported.spans[0].Context; span.Context.Parent != in.Span || !span.Context.sameTrace(in) || span.Context.Span == in.Span {
+	if in := exported.spans[0].Context; span.Context.Parent != in.Span || !span.Context.same(in) || span.Context.Span == in.Span {
 		t.Errorf("context %+v, want a child of %+v", span.Context, in)
 	}
 	expectText(t, tracer, `netra_tcp_connections_total{direction="outbound",peer="10.0.0.7",protocol="postgresql",reason="client"} 1`,

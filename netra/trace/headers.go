@@ -23,6 +23,7 @@ const (
 	hUserAgent
 	hCookie
 	hContentType
+	hRoute
 	headerCount
 )
 
@@ -57,6 +58,9 @@ func newHeaderIndex(s Settings) headerIndex {
 	}
 	index.known[strings.ToLower(s.RequestIDHeader)] = hRequestID
 	index.known[strings.ToLower(s.SourceHeader)] = hSource
+	if s.Routing.Header != "" {
+		index.known[strings.ToLower(s.Routing.Header)] = hRoute
+	}
 	return index
 }
 

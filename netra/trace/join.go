@@ -30,6 +30,7 @@ type flights struct {
 // ignored path, a probe) counts, but nothing is joined to it.
 type flight struct {
 	context    Context
+	routes     routeList
 	prev, next *flight
 }
 
@@ -65,21 +66,31 @@ func (s *flights) unseen(now time.Time) {
 	s.last = now
 }
 
-// infer returns the only request in flight, unless another one may be unseen
-// that was active less than keep ago.
+// infer returns the context of the only request in flight.
 func (s *flights) infer(now time.Time, keep time.Duration) (Context, Link) {
+	f, link := s.only(now, keep)
+	switch {
+	case f == nil:
+		return Context{}, link
+	case !f.context.Valid():
+		return Context{}, LinkNone
+	}
+	return f.context, link
+}
+
+// only returns the only request in flight, unless another one may be unseen
+// that was active less than keep ago.
+func (s *flights) only(now time.Time, keep time.Duration) (*flight, Link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	unseen := !s.last.IsZero() && now.Sub(s.last) < keep
 	switch {
 	case s.count == 0:
-		return Context{}, LinkNone
+		return nil, LinkNone
 	case s.count > 1 || unseen:
-		return Context{}, LinkAmbiguous
-	case !s.first.context.Valid():
-		return Context{}, LinkNone
+		return nil, LinkAmbiguous
 	}
-	return s.first.context, LinkInferred
+	return s.first, LinkInferred
 }
 
 // maxContexts bounds the table of request ids; at the default expiration it
@@ -90,27 +101,41 @@ const maxContexts = 4096
 // join; they pass as they are.
 const maxRequestID = 128
 
-// contexts remembers the contexts of inbound requests by their request id: while
-// they are in flight and for keep after that, the least recently used being
-// forgotten first.
-type contexts struct {
+// contexts remembers the contexts of inbound requests by their request id.
+type contexts = table[Context]
+
+// joined is what a table gives to requests that are joined to another.
+type joined[V any] interface {
+	// same reports whether it does not matter which of both is meant.
+	same(V) bool
+	// size is how many bytes the value takes besides itself.
+	size() int
+}
+
+// maxSizes bounds the bytes of a table's values.
+const maxSizes = 1 << 20
+
+// table remembers something of inbound requests by an id: while they are in
+// flight and for keep after that, the least recently used being forgotten first.
+type table[V joined[V]] struct {
 	mu    sync.Mutex
-	byID  map[string]*known
-	front *known // most recently used
-	back  *known
+	byID  map[string]*known[V]
+	front *known[V] // most recently used
+	back  *known[V]
+	sizes int
 	keep  time.Duration
 }
 
-type known struct {
+type known[V any] struct {
 	id         string
-	context    Context
+	value      V
 	flying     int  // requests in flight with this id
-	mixed      bool // they belong to different traces
+	mixed      bool // they have different values
 	expires    time.Time
-	prev, next *known
+	prev, next *known[V]
 }
 
-func (c *contexts) begin(id string, ctx Context) {
+func (c *table[V]) begin(id string, value V) {
 	if id == "" || len(id) > maxRequestID {
 		return
 	}
@@ -119,23 +144,27 @@ func (c *contexts) begin(id string, ctx Context) {
 	k := c.byID[id]
 	if k == nil {
 		if c.byID == nil {
-			c.byID = map[string]*known{}
+			c.byID = map[string]*known[V]{}
 		}
 		if len(c.byID) >= maxContexts {
 			c.remove(c.back)
 		}
-		k = &known{id: id}
+		k = &known[V]{id: id}
 		c.byID[id] = k
 	} else {
-		k.mixed = k.flying > 0 && (k.mixed || !k.context.sameTrace(ctx))
+		k.mixed = k.flying > 0 && (k.mixed || !k.value.same(value))
+		c.sizes -= k.value.size()
 		c.unlink(k)
 	}
-	k.context = ctx
+	k.value = value
 	k.flying++
+	for c.sizes += value.size(); c.sizes > maxSizes && c.back != nil; {
+		c.remove(c.back)
+	}
 	c.push(k)
 }
 
-func (c *contexts) end(id string, now time.Time) {
+func (c *table[V]) end(id string, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if k := c.byID[id]; k != nil && k.flying > 0 {
@@ -144,21 +173,21 @@ func (c *contexts) end(id string, now time.Time) {
 	}
 }
 
-// find returns the context of the inbound request with this id. Where requests
-// of several traces have it, which one is meant cannot be told.
-func (c *contexts) find(id string, now time.Time) (ctx Context, mixed, ok bool) {
+// find returns what is known of the inbound request with this id. Where requests
+// with different values have it, which one is meant cannot be told.
+func (c *table[V]) find(id string, now time.Time) (value V, mixed, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.byID[id]
 	if k == nil || k.expired(now) {
-		return Context{}, false, false
+		return value, false, false
 	}
 	c.unlink(k)
 	c.push(k)
-	return k.context, k.mixed, true
+	return k.value, k.mixed, true
 }
 
-func (c *contexts) clean(now time.Time) {
+func (c *table[V]) clean(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for k := c.back; k != nil; {
@@ -170,9 +199,9 @@ func (c *contexts) clean(now time.Time) {
 	}
 }
 
-func (k *known) expired(now time.Time) bool { return k.flying == 0 && !now.Before(k.expires) }
+func (k *known[V]) expired(now time.Time) bool { return k.flying == 0 && !now.Before(k.expires) }
 
-func (c *contexts) push(k *known) {
+func (c *table[V]) push(k *known[V]) {
 	k.prev, k.next = nil, c.front
 	if c.front != nil {
 		c.front.prev = k
@@ -183,7 +212,7 @@ func (c *contexts) push(k *known) {
 	}
 }
 
-func (c *contexts) unlink(k *known) {
+func (c *table[V]) unlink(k *known[V]) {
 	if k.prev != nil {
 		k.prev.next = k.next
 	} else {
@@ -196,7 +225,8 @@ func (c *contexts) unlink(k *known) {
 	}
 }
 
-func (c *contexts) remove(k *known) {
+func (c *table[V]) remove(k *known[V]) {
 	c.unlink(k)
+	c.sizes -= k.value.size()
 	delete(c.byID, k.id)
 }

@@ -26,6 +26,7 @@ type Request struct {
 	tags      []Tag
 	requestID string
 	flight    flight
+	routed    routed
 }
 
 // Result is how a request ended.
@@ -64,10 +65,17 @@ func (t *Tracer) Begin(direction Direction, head Head) (*Request, []Edit) {
 	f := t.headers.read(head, direction == Inbound)
 	r := &Request{tracer: t, direction: direction, start: now}
 	if direction == Outbound {
-		return r, t.outbound(r, head, &f, now)
+		edits := t.outbound(r, head, &f, now)
+		if t.routing != nil {
+			edits = t.route(r, &f, edits)
+		}
+		return r, edits
 	}
 	edits := t.inbound(r, head, &f)
 	r.flight.context = r.context
+	if t.routing != nil && !r.silent {
+		t.routing.begin(r, &f)
+	}
 	t.flights.begin(&r.flight)
 	return r, edits
 }
@@ -229,6 +237,9 @@ func (r *Request) End(result Result) {
 			t.flights.unseen(now)
 		}
 		t.contexts.end(r.requestID, now)
+		for _, key := range r.routed.keys {
+			t.routing.kept.end(key, now)
+		}
 	}
 	duration := now.Sub(r.start)
 	if !r.silent {

@@ -37,6 +37,14 @@
 //	connection.Named(trace.Carried{Protocol: "postgresql"})
 //	connection.End(trace.Closing{Reason: trace.ClosedByClient, Sent: 12})
 //
+// With Settings.Routing, an inbound request may bring routes, "host1=host2": a
+// request to host1 that belongs to it goes to host2 (routing.go). The tracer
+// keeps them with the request, inserts them into the requests that are joined to
+// it, and says which server each goes to; sending it there is not its part:
+//
+//	request, edits := tracer.Begin(trace.Outbound, head)
+//	if to := request.Upstream(); to.Host != "" { … }
+//
 // The package knows nothing of how requests are framed; it is given heads, and
 // gives back which header fields to write. It may be used from any goroutine.
 package trace
@@ -96,9 +104,12 @@ func appendHex16(b []byte, n uint64) []byte {
 	return b
 }
 
-func (c Context) sameTrace(o Context) bool {
+// same reports whether both are of one trace.
+func (c Context) same(o Context) bool {
 	return c.TraceHigh == o.TraceHigh && c.TraceLow == o.TraceLow
 }
+
+func (c Context) size() int { return 0 }
 
 // Settings are what a Tracer is built from.
 type Settings struct {
@@ -121,6 +132,8 @@ type Settings struct {
 	CleanupInterval time.Duration
 	// Namespace is the pod's own; it is left out of peers' names.
 	Namespace string
+	// Routing says whether and how requests are routed.
+	Routing Routing
 }
 
 // Head is what Begin needs of a request. Its slices and fields are only read
@@ -150,6 +163,7 @@ type Tracer struct {
 	flights  flights
 	contexts contexts
 	routes   routes
+	routing  *routing // nil: off
 	now      func() time.Time
 }
 
@@ -168,19 +182,31 @@ func New(settings Settings, exporter Exporter, set *metrics.Set) *Tracer {
 		t.ignored[path] = struct{}{}
 	}
 	t.contexts.keep = settings.Expiration
+	if settings.Routing.Header != "" {
+		t.routing = newRouting(settings.Routing, set)
+	}
 	return t
 }
 
-// Clean removes expired contexts every CleanupInterval until done is closed.
+// Clean removes expired contexts every CleanupInterval until done is closed,
+// and expired routes at their own interval.
 func (t *Tracer) Clean(done <-chan struct{}) {
 	tick := time.NewTicker(t.settings.CleanupInterval)
 	defer tick.Stop()
+	var routes <-chan time.Time
+	if t.routing != nil {
+		tick := time.NewTicker(t.routing.settings.CleanupInterval)
+		defer tick.Stop()
+		routes = tick.C
+	}
 	for {
 		select {
 		case <-done:
 			return
 		case <-tick.C:
 			t.contexts.clean(t.now())
+		case <-routes:
+			t.routing.kept.clean(t.now())
 		}
 	}
 }

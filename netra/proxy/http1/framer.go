@@ -103,6 +103,13 @@ func (f *Framer) AtStart() bool { return f.state == atStart }
 // complete, so that the message is known to be HTTP/1.
 func (f *Framer) Holding() bool { return f.state == inFields }
 
+// Likely reports whether the stream is inside a head that is a request's as far
+// as can be told. Of the first one that needs a method and the beginning of a
+// path: a word alone may be all that another protocol's client says.
+func (f *Framer) Likely() bool {
+	return f.state == inFields || f.state == inStartLine && (f.messages > 0 || f.start.path)
+}
+
 // Next says what the first of the unread bytes are. After a Need the same
 // bytes are given again, with more behind them.
 func (f *Framer) Next(unread []byte) Piece {

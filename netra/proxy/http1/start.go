@@ -19,6 +19,7 @@ type startLine struct {
 	// Where method and target lie; offsets, since a later call may see the
 	// same bytes at another address.
 	methodEnd, target0, targetEnd int
+	path                          bool // the target begins with a slash
 }
 
 type phase uint8
@@ -84,6 +85,7 @@ func (s *startLine) target(i int, c byte) bool {
 		s.phase, s.from = inVersion, i+1
 		return true
 	}
+	s.path = s.path || i == s.from && c == '/'
 	return c > ' ' && c != 0x7f
 }
 
