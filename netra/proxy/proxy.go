@@ -29,6 +29,14 @@
 // are edited, every other frame passes as it comes, and a table of streams takes
 // the place of the queue of requests (streams.go).
 //
+// With Settings.Resolve, requests of HTTP/1 that the application makes may be
+// routed (route.go): each to the server that its route names. The link then has
+// several upstreams, of which one is in use (router.go). A head for another one
+// is held until the answers before it are complete; an upstream that has answered
+// everything is kept, idle, for the next request that goes there. What the server
+// of a routed request does when idle, such as closing, is not the client's affair
+// while the server that it meant is there.
+//
 // The ends see each other's behaviour: an end of stream becomes one, a reset
 // becomes one.
 package proxy

@@ -553,3 +553,67 @@ func TestOnTheWireWithRouting(t *testing.T) {
 		})
 	}
 }
+
+// The routes of an inbound request are those of the requests that belong to it.
+func TestRoutesComeWithTheInboundRequest(t *testing.T) {
+	a := &app{t: t, rig: start(t, routing)}
+	blue, green, home := newBackend(t, "blue"), newBackend(t, "green"), newBackend(t, "home")
+	expect := func(fields string, b *backend, route string) {
+		t.Helper()
+		a.to(home)
+		c := newCaller(t, a.rig)
+		send(t, c, "GET / HTTP/1.1\r\nHost: orders\r\n"+fields+"\r\n")
+		c.expect("GET", b.name+" / 0")
+		if got := (<-b.heads).Get("X-Route"); got != route {
+			t.Errorf("%s received the route %q, want %q", b.name, got, route)
+		}
+		c.Close()
+	}
+	expect("", home, "")
+	one := a.request("X-Request-Id: one\r\nX-Route: " + blue.route() + "\r\n")
+	if got := field(one.head, "X-Route"); got != blue.route() {
+		t.Errorf("the application received the route %q", got)
+	}
+	expect("", blue, blue.route()) // the only one in flight
+	two := a.request("X-Request-Id: two\r\nX-Route: " + blue.route() + "\r\nCookie: a=b; X-Route=" + strings.ReplaceAll(green.route(), "=", "%3D") + "; c=d\r\n")
+	expect("", home, "")
+	expect("X-Request-Id: one\r\n", blue, blue.route())
+	expect("X-Request-Id: two\r\n", green, green.route()) // the cookie wins
+	expect("X-Request-Id: three\r\n", home, "")
+	expect("traceparent: "+field(one.head, "traceparent")+"\r\n", blue, blue.route())
+	expect("uber-trace-id: "+field(two.head, "uber-trace-id")+"\r\n", green, green.route())
+	expect("X-Request-Id: one\r\nX-Route: "+green.route()+"\r\n", green, green.route())
+	expect("X-Request-Id: one\r\nX-Route: rubbish\r\n", blue, blue.route())
+	expect("X-Request-Id: one\r\nX-Route:\r\n", home, "") // the application says: none
+	a.answer(one)
+	a.answer(two)
+	expect("X-Request-Id: two\r\n", green, green.route()) // for a while after its end
+	if n := a.metrics.Routed.Value(metrics.Result{Direction: "outbound", Result: trace.RouteMalformed}); n != 1 {
+		t.Errorf("%d malformed routes, want 1", n)
+	}
+}
+
+// A stream of HTTP/2 carries the route on, and goes where it was meant to go.
+func TestHTTP2IsNotRouted(t *testing.T) {
+	a := &app{t: t, rig: start(t, routing)}
+	blue, home := newBackend(t, "blue"), listen(t)
+	heads := make(chan http.Header, 1)
+	server := http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { heads <- r.Header })}
+	server.Protocols.SetUnencryptedHTTP2(true)
+	go server.Serve(home)
+	a.request("X-Route: " + blue.route() + "\r\n")
+	a.to(home)
+	transport := &http.Transport{Protocols: server.Protocols, DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return net.Dial("tcp", a.outbound.Addr().String())
+	}}
+	defer transport.CloseIdleConnections()
+	answer, err := (&http.Client{Transport: transport, Timeout: patience}).Get("http://orders/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if got := (<-heads).Get("X-Route"); got != blue.route() || answer.ProtoMajor != 2 {
+		t.Errorf("the server received the route %q by HTTP/%d", got, answer.ProtoMajor)
+	}
+	a.expectRouted(t, trace.RouteImpossible, 1)
+}
