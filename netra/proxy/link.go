@@ -144,6 +144,13 @@ func (l *link) connected() {
 		l.unreachable(err)
 		return
 	}
+	l.relay()
+	l.down.pump()
+	l.up.pump()
+}
+
+// relay makes the halves ready.
+func (l *link) relay() {
 	l.timer.Stop()
 	l.timer = nil
 	l.phase, l.relayed = relaying, true
@@ -153,8 +160,6 @@ func (l *link) connected() {
 	l.up = half{link: l, from: &l.client, to: l.server, bytes: &l.side.RequestBytes}
 	l.down = half{link: l, from: l.server, to: &l.client, bytes: &l.side.ResponseBytes, down: true}
 	l.up.protocol, l.down.protocol = l.protocols()
-	l.down.pump()
-	l.up.pump()
 }
 
 // protocols chooses what looks at the two directions.

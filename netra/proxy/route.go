@@ -77,6 +77,28 @@ func (s *requests) resume(h *half) bool {
 	return true
 }
 
+// reroute relays after all where the request of a client whose destination could
+// not be dialled goes to another one.
+func (s *lost) reroute(request *trace.Request, edits []trace.Edit, head http1.Piece) {
+	l, m := s.link, &s.framer.Message
+	to, ok := routable(m, request.Upstream(), l.destination.Port())
+	if !ok {
+		return
+	}
+	l.home.readable = false
+	l.relay()
+	q := l.router.requests
+	q.framer, q.inBody = s.framer, !head.End
+	q.current = &pending{request: request, method: string(m.Method)}
+	q.held = &held{pending: q.current, edits: edits, n: head.N, to: to}
+	q.any = true
+	l.flow.follow()
+	l.up.window, s.window = s.window, window{}
+	l.up.keep() // what the loop has lent
+	l.up.waiting = true
+	l.wake()
+}
+
 // wait is called at an event of a half that waits. It does not read, and so must
 // ask whether the client is still there.
 func (h *half) wait() {
@@ -93,14 +115,22 @@ func (r *router) destination(m *http1.Message, request *trace.Request) trace.Ups
 	if to.Host == "" {
 		return to
 	}
-	if m.Upgrade || string(m.Method) == "CONNECT" || m.Target[0] != '/' && string(m.Target) != "*" {
+	to, ok := routable(m, to, r.link.destination.Port())
+	if !ok {
 		r.link.unrouted(request)
-		return trace.Upstream{}
-	}
-	if to.Port == 0 {
-		to.Port = r.link.destination.Port()
 	}
 	return to
+}
+
+// routable returns the upstream with its port, if a request may go there.
+func routable(m *http1.Message, to trace.Upstream, port uint16) (trace.Upstream, bool) {
+	if m.Upgrade || string(m.Method) == "CONNECT" || m.Target[0] != '/' && string(m.Target) != "*" {
+		return trace.Upstream{}, false
+	}
+	if to.Port == 0 {
+		to.Port = port
+	}
+	return to, true
 }
 
 // taken notes that a request goes to the upstream in use.

@@ -617,3 +617,37 @@ func TestHTTP2IsNotRouted(t *testing.T) {
 	}
 	a.expectRouted(t, trace.RouteImpossible, 1)
 }
+
+// A route also helps where the server that was meant cannot be reached.
+func TestRouteAroundAServerThatIsDown(t *testing.T) {
+	r := start(t, routing)
+	blue := newBackend(t, "blue")
+	r.mu.Lock()
+	r.backend = netip.MustParseAddrPort("127.0.0.1:1")
+	r.mu.Unlock()
+	large := strings.Repeat("x", 1<<20)
+	// As in TestDestinationThatRefuses, the proxy does not wait for long.
+	eventually(t, func() bool {
+		c := newCaller(t, r)
+		if _, err := io.WriteString(c, request("POST", "/a", blue.route(), "body")+request("GET", "/b", blue.route(), "")); err != nil {
+			return false
+		}
+		if _, err := c.answers.Peek(1); err != nil {
+			return false
+		}
+		c.expect("POST", "blue /a 4")
+		c.expect("GET", "blue /b 0")
+		go io.WriteString(c, request("PUT", "/c", blue.route(), large))
+		c.expect("PUT", "blue /c 1048576")
+		send(t, c, request("GET", "/d", "", ""))
+		expectReset(t, c)
+		return true
+	})
+	spans := r.spans.wait(t, 4)
+	for i, reason := range []any{nil, nil, nil, "destination refused"} {
+		if got := tag(spans[i], "error.reason"); got != reason {
+			t.Errorf("span %d has error.reason %v, want %v", i, got, reason)
+		}
+	}
+	expectAccepted(t, 1, blue)
+}

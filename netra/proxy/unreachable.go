@@ -68,6 +68,8 @@ func (s *lost) look() {
 		s.w += n
 		request, more := s.request()
 		switch {
+		case l.phase == relaying: // elsewhere
+			return
 		case request != nil:
 			request.End(trace.Result{Reason: "destination " + s.reason, Unsent: true})
 			s.release()
@@ -86,11 +88,15 @@ func (s *lost) request() (request *trace.Request, more bool) {
 	if s.follower != nil {
 		return s.stream()
 	}
-	switch s.framer.Next(s.unread()).Kind {
+	piece := s.framer.Next(s.unread())
+	switch piece.Kind {
 	case http1.Need:
 		return nil, true
 	case http1.Head:
-		request, _ = s.link.proxy.tracer.Begin(s.link.direction, s.link.head(&s.framer.Message, s.link.destination))
+		request, edits := s.link.proxy.tracer.Begin(s.link.direction, s.link.head(&s.framer.Message, s.link.destination))
+		if request.Upstream().Host != "" && s.link.proxy.settings.Resolve != nil {
+			s.reroute(request, edits, piece)
+		}
 		return request, false
 	}
 	if s.framer.Reason != http1.ReasonHTTP2 {
