@@ -84,7 +84,8 @@ func pairs(list string) iter.Seq2[string, string] {
 // parseUpstream reads a host's name or address, with or without a port, in lower
 // case and without the dot that may end a name.
 func parseUpstream(s string) (u Upstream, ok bool) {
-	host, port, ported := s, "", false
+	var host, port string
+	var ported bool
 	bracketed := strings.HasPrefix(s, "[")
 	if bracketed {
 		end := strings.IndexByte(s, ']')
