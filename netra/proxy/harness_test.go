@@ -35,7 +35,7 @@ func (r *recorder) Export(s trace.Span) {
 }
 
 // wait returns the spans once there are n.
-func (r *recorder) wait(t *testing.T, n int) []trace.Span {
+func (r *recorder) wait(t testing.TB, n int) []trace.Span {
 	t.Helper()
 	var spans []trace.Span
 	eventually(t, func() bool {
@@ -85,13 +85,13 @@ func (r *rig) to(l net.Listener) {
 }
 
 // start runs a proxy until the test ends; configure may change its settings.
-func start(t *testing.T, configure ...func(*Settings, *trace.Settings)) *rig {
+func start(t testing.TB, configure ...func(*Settings, *trace.Settings)) *rig {
 	t.Helper()
 	return startWith(t, func(*Proxy) {}, configure...)
 }
 
 // startWith runs a proxy that change may have changed.
-func startWith(t *testing.T, change func(*Proxy), configure ...func(*Settings, *trace.Settings)) *rig {
+func startWith(t testing.TB, change func(*Proxy), configure ...func(*Settings, *trace.Settings)) *rig {
 	t.Helper()
 	r := &rig{metrics: metrics.New("test"), spans: &recorder{}, inbound: listen(t), outbound: listen(t), stopped: make(chan struct{})}
 	s := Settings{Destination: r.destination, DialTimeout: patience, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
@@ -125,7 +125,7 @@ func startWith(t *testing.T, change func(*Proxy), configure ...func(*Settings, *
 	return r
 }
 
-func listen(t *testing.T) net.Listener {
+func listen(t testing.TB) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -136,7 +136,7 @@ func listen(t *testing.T) net.Listener {
 }
 
 // serving returns a listener each of whose connections is handled by handle.
-func serving(t *testing.T, handle func(*net.TCPConn)) net.Listener {
+func serving(t testing.TB, handle func(*net.TCPConn)) net.Listener {
 	l := listen(t)
 	go func() {
 		for {
@@ -154,7 +154,7 @@ func serving(t *testing.T, handle func(*net.TCPConn)) net.Listener {
 	return l
 }
 
-func dial(t *testing.T, l net.Listener) *net.TCPConn {
+func dial(t testing.TB, l net.Listener) *net.TCPConn {
 	t.Helper()
 	conn, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
@@ -165,7 +165,7 @@ func dial(t *testing.T, l net.Listener) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-func send(t *testing.T, w io.Writer, s string) {
+func send(t testing.TB, w io.Writer, s string) {
 	t.Helper()
 	if _, err := io.WriteString(w, s); err != nil {
 		t.Fatalf("writing %.40q: %v", s, err)
@@ -173,7 +173,7 @@ func send(t *testing.T, w io.Writer, s string) {
 }
 
 // expect reads exactly want.
-func expect(t *testing.T, r io.Reader, want string) {
+func expect(t testing.TB, r io.Reader, want string) {
 	t.Helper()
 	got := make([]byte, len(want))
 	n, err := io.ReadFull(r, got)
@@ -183,14 +183,14 @@ func expect(t *testing.T, r io.Reader, want string) {
 }
 
 // expectEnd reads the end of the stream.
-func expectEnd(t *testing.T, r io.Reader) {
+func expectEnd(t testing.TB, r io.Reader) {
 	t.Helper()
 	if rest, err := io.ReadAll(r); err != nil || len(rest) > 0 {
 		t.Fatalf("read %.60q, %v; want the end of the stream", rest, err)
 	}
 }
 
-func eventually(t *testing.T, cond func() bool) {
+func eventually(t testing.TB, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !cond(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -201,7 +201,7 @@ func eventually(t *testing.T, cond func() bool) {
 
 // readHead reads up to an empty line, from a connection on which nothing
 // follows it yet or whose further bytes the caller reads.
-func readHead(t *testing.T, r io.Reader) string {
+func readHead(t testing.TB, r io.Reader) string {
 	t.Helper()
 	var head []byte
 	for one := make([]byte, 1); !bytes.HasSuffix(head, []byte("\r\n\r\n")); head = append(head, one[0]) {
@@ -242,7 +242,7 @@ func reset(conn *net.TCPConn) {
 }
 
 // drained waits until the other end has received everything that was written.
-func drained(t *testing.T, conn *net.TCPConn) {
+func drained(t testing.TB, conn *net.TCPConn) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		t.Error(err)
