@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -15,18 +17,28 @@ var packages = []string{
 	"ca-certificates",
 	"conntrack",
 	"containernetworking-plugins",
+	"curl",
 	"gcc", // the race detector links with it
 	"git",
 	"iproute2",
 	"iptables",
 	"kmod",
 	"libc6-dev",
+	"mariadb-client-core",
+	"mariadb-server-core", // without what starts it
 	"mmdebstrap",
 	"mount",
 	"nftables",
+	"nginx",
 	"procps",
+	"redis-server",
 	"runc",
+	"util-linux",
 }
+
+// daemons are those of the packages that would start one, at once and with the
+// machine. The tests start their own; this machine's are none of their business.
+var daemons = []string{"nginx", "redis-server"}
 
 // deps installs those packages that are missing, and does nothing where none
 // is.
@@ -85,18 +97,50 @@ func notInstalled(want []string, status string) []string {
 	return missing
 }
 
-func (h *harness) install(ctx context.Context, missing []string) error {
+func (h *harness) install(ctx context.Context, missing []string) (err error) {
+	undo, err := keepStopped(policyFile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, undo()) }()
 	const wait = "DPkg::Lock::Timeout=300" // seconds that another run of apt may take
-	steps := [][]string{{"-o", wait, "update"}}
+	steps := [][]string{{"apt-get", "-o", wait, "update"}}
 	if len(missing) > 0 {
-		steps = append(steps, append([]string{"-o", wait, "install", "--yes", "--no-install-recommends"}, missing...))
+		steps = append(steps, append([]string{"apt-get", "-o", wait, "install", "--yes", "--no-install-recommends"}, missing...))
+	}
+	for _, name := range daemons {
+		if slices.Contains(missing, name) { // one that was there before may be in use
+			steps = append(steps, []string{"update-rc.d", name, "disable"})
+		}
 	}
 	for _, step := range steps {
-		cmd := exec.CommandContext(ctx, "apt-get", step...)
+		cmd := exec.CommandContext(ctx, step[0], step[1:]...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("running %s: %w\n%s", cmd, err, bytes.TrimSpace(out))
 		}
 	}
 	return nil
+}
+
+// policyFile is asked by a package's scripts before they start a daemon.
+const policyFile = "/usr/sbin/policy-rc.d"
+
+// policy forbids it. A file with other content is the machine's own.
+const policy = "#!/bin/sh\n# Written by Formicarium's tests while they install packages; to be removed.\nexit 101\n"
+
+// keepStopped has no package start a daemon until undo, unless the machine has a
+// policy of its own.
+func keepStopped(file string) (undo func() error, err error) {
+	content, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && string(content) == policy: // left by a run that was killed
+		if err := os.WriteFile(file, []byte(policy), 0o755); err != nil {
+			return nil, fmt.Errorf("keeping daemons from being started: %w", err)
+		}
+		return func() error { return os.Remove(file) }, nil
+	case err != nil:
+		return nil, fmt.Errorf("looking for the machine's policy on daemons: %w", err)
+	}
+	return func() error { return nil }, nil
 }
