@@ -1,19 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -115,75 +111,6 @@ func expectMetrics(t *testing.T, peer netns) {
 	if t.Failed() {
 		t.Logf("%s", text)
 	}
-}
-
-// startNetra starts the test binary as netra in the pod, as netra's user, and
-// waits until it is ready. The returned function stops it as a kubelet does.
-func startNetra(t *testing.T, pod netns, env ...string) (stop func() error) {
-	t.Helper()
-	cmd := exec.Command(copyOfSelf(t))
-	cmd.Env = append(env, "NETRA_TEST_MAIN=true")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: api.NetraUID, Gid: api.NetraUID}}
-	var log bytes.Buffer
-	cmd.Stderr = &log
-	if err := pod.do(cmd.Start); err != nil {
-		t.Fatalf("starting netra: %v", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	stop = sync.OnceValue(func() error {
-		cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case err := <-ended:
-			return err
-		case <-time.After(patience):
-			cmd.Process.Kill()
-			return fmt.Errorf("not on SIGTERM: %w", <-ended)
-		}
-	})
-	t.Cleanup(func() {
-		stop()
-		if t.Failed() {
-			t.Logf("netra's log:\n%s", log.String())
-		}
-	})
-	client := clientIn(pod)
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		answer, err := client.Get("http://127.0.0.1:14958/readyz")
-		if err == nil && answer.StatusCode == http.StatusOK {
-			answer.Body.Close()
-			return stop
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("netra is not ready: %v\n%s", err, log.String())
-		}
-	}
-}
-
-// copyOfSelf copies the test binary to where every user may run it.
-func copyOfSelf(t *testing.T) string {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "netra-test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	path := filepath.Join(dir, "netra")
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, program, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 func capture(t *testing.T, pod netns) {

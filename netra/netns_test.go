@@ -79,6 +79,8 @@ func (n netns) dial(address string) (conn net.Conn, err error) {
 const (
 	podV4, podV6   = "10.77.0.1", "fd77::1"
 	peerV4, peerV6 = "10.77.0.2", "fd77::2"
+	// A second pod's, and the peer's towards it.
+	otherV4, otherPeerV4 = "10.78.0.1", "10.78.0.2"
 )
 
 // podAndPeer returns a pod's namespace and one of the rest of the world, joined
@@ -86,14 +88,31 @@ const (
 func podAndPeer(t *testing.T) (pod, peer netns) {
 	t.Helper()
 	pod, peer = newNetns(t, "pod"), newNetns(t, "peer")
-	pod.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", peer.name)
+	pod.join(peer, "eth0")
 	for _, end := range []struct {
 		netns
 		v4, v6 string
 	}{{pod, podV4, podV6}, {peer, peerV4, peerV6}} {
-		end.ip("link", "set", "eth0", "up")
 		end.ip("addr", "add", end.v4+"/24", "dev", "eth0")
 		end.ip("addr", "add", end.v6+"/64", "dev", "eth0", "nodad")
 	}
 	return pod, peer
+}
+
+// otherPod returns the namespace of another pod, joined to the peer.
+func otherPod(t *testing.T, peer netns) netns {
+	t.Helper()
+	pod := newNetns(t, "other")
+	pod.join(peer, "eth1")
+	pod.ip("addr", "add", otherV4+"/24", "dev", "eth0")
+	peer.ip("addr", "add", otherPeerV4+"/24", "dev", "eth1")
+	return pod
+}
+
+// join makes a veth pair from n's eth0 to the peer's interface of that name.
+func (n netns) join(peer netns, name string) {
+	n.t.Helper()
+	n.ip("link", "add", "eth0", "type", "veth", "peer", "name", name, "netns", peer.name)
+	n.ip("link", "set", "eth0", "up")
+	peer.ip("link", "set", name, "up")
 }
