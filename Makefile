@@ -16,7 +16,7 @@ unexport KUBECONFIG
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build every program into bin/, static and stripped
@@ -114,6 +114,11 @@ bench-netra: ## Measure netra against other proxies on this machine, in half an 
 	bench/netra/install-peers
 	go build -o bin/bench-netra ./bench/netra
 	bin/bench-netra -json $(RESULTS)/$@.json $(BENCHFLAGS)
+
+.PHONY: bench-inference
+bench-inference: ## How well netra joins calls without headers: precision and recall, in bin/inference.json
+	@mkdir -p bin
+	go run ./bench/inference -json bin/inference.json
 
 .PHONY: clean
 clean: ## Remove what was built here
