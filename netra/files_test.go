@@ -14,7 +14,7 @@ func TestFewDescriptors(t *testing.T) {
 	pod, peer := podAndPeer(t)
 	const files, clients = 128, 80 // netra keeps 64 for itself: 32 connections of two
 	netra := startProcess(t, pod, []string{"prlimit", "--nofile=128:128", copyOfSelf(t)},
-		"NETRA_TEST_MAIN=true", "JAEGER_SERVICE_NAME=orders", "JAEGER_DISABLED=true")
+		"NETRA_TEST_MAIN=true", "JAEGER_SERVICE_NAME=orders", "JAEGER_DISABLED=true", "NETRA_DRAIN_TIMEOUT=1s")
 	capture(t, pod)
 	go http.Serve(pod.listen(":8080"), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "in stock") }))
 	before := len(netra.descriptors(t))

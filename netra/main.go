@@ -13,8 +13,10 @@
 // bytes or its port. Where requests' framing is in doubt the connection is
 // copied from there on, and counted.
 //
-// On SIGTERM it goes on to serve while connections live, for up to
-// NETRA_DRAIN_TIMEOUT, sends its last spans and exits with 0.
+// On SIGTERM it goes on to serve while connections live or anybody else in the
+// pod listens, for up to NETRA_DRAIN_TIMEOUT, sends its last spans and exits
+// with 0. A native sidecar is told after the application has ended; an ordinary
+// container at the same time, while others may still call the pod.
 //
 // The service's name is --service-name, else JAEGER_SERVICE_NAME, else
 // OTEL_SERVICE_NAME, else service.name of OTEL_RESOURCE_ATTRIBUTES. All other

@@ -29,7 +29,8 @@ type process struct {
 // waits until it is ready. The returned function stops it as a kubelet does.
 func startNetra(t *testing.T, pod netns, env ...string) (stop func() error) {
 	t.Helper()
-	return startProcess(t, pod, []string{copyOfSelf(t)}, append(env, "NETRA_TEST_MAIN=true")...).stop
+	// The application of most tests listens until their end.
+	return startProcess(t, pod, []string{copyOfSelf(t)}, append([]string{"NETRA_TEST_MAIN=true", "NETRA_DRAIN_TIMEOUT=1s"}, env...)...).stop
 }
 
 // startProcess starts netra by this command line.

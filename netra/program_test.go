@@ -21,7 +21,7 @@ func captured(t *testing.T) (pod, peer netns, spans *collector, stop func() erro
 	t.Helper()
 	pod, peer = podAndPeer(t)
 	spans = newCollector(t, peer)
-	stop = startNetra(t, pod, "JAEGER_SERVICE_NAME=orders", "JAEGER_ENDPOINT=http://"+peerV4+":14268/api/traces", "JAEGER_REPORTER_FLUSH_INTERVAL=20ms", "NETRA_DRAIN_TIMEOUT=1s")
+	stop = startNetra(t, pod, "JAEGER_SERVICE_NAME=orders", "JAEGER_ENDPOINT=http://"+peerV4+":14268/api/traces", "JAEGER_REPORTER_FLUSH_INTERVAL=20ms")
 	capture(t, pod)
 	return pod, peer, spans, stop
 }

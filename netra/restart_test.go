@@ -101,6 +101,36 @@ func TestRollingRestart(t *testing.T) {
 	}
 }
 
+// TestDrainsWhileTheApplicationServes has netra told to end where the application
+// goes on for a while, as one does that waits for its address to be forgotten.
+// Whoever calls it until then must be answered, though no connection is open
+// between two calls.
+func TestDrainsWhileTheApplicationServes(t *testing.T) {
+	pod, peer := podAndPeer(t)
+	netra := startProcess(t, pod, []string{copyOfSelf(t)},
+		"NETRA_TEST_MAIN=true", "JAEGER_SERVICE_NAME=orders", "JAEGER_DISABLED=true", "NETRA_DRAIN_TIMEOUT=60s")
+	capture(t, pod)
+	app := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "in stock") })}
+	go app.Serve(pod.listen(":8080"))
+	ended := make(chan error, 1)
+	go func() { ended <- netra.stop() }()
+	for i := range 20 {
+		time.Sleep(50 * time.Millisecond) // for as long as netra would find nothing open
+		if err := ask(clientIn(peer), "http://"+podV4+":8080/"); err != nil {
+			t.Fatalf("request %d after netra was told to end: %v", i, err)
+		}
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("netra ended before the application: %v", err)
+	default:
+	}
+	app.Close()
+	if err := <-ended; err != nil {
+		t.Errorf("netra ended with %v", err)
+	}
+}
+
 // end has the replica's processes end as a kubelet does and reports how netra
 // did.
 func (r *replica) end(atOnce bool) (ended chan error) {

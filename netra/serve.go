@@ -106,12 +106,14 @@ func (s settings) proxy(ctx context.Context, tracer *trace.Tracer, set *metrics.
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		}
 	}
+	own := []uint16{uint16(s.inboundPort), uint16(s.outboundPort), uint16(s.adminPort)}
 	p, err := proxy.New(proxy.Settings{
 		Destination: proxy.OriginalDestination,
-		OwnPorts:    []uint16{uint16(s.inboundPort), uint16(s.outboundPort), uint16(s.adminPort)},
+		OwnPorts:    own,
 		HTTPPorts:   s.httpPorts,
 		DialTimeout: dialTimeout,
 		Resolve:     resolve,
+		Serving:     func() bool { return proxy.Listening(append(own, uint16(s.pprofPort))) },
 		Logger:      logger,
 	}, tracer, set)
 	if err != nil {

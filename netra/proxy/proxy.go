@@ -72,6 +72,9 @@ type Settings struct {
 	DialTimeout time.Duration
 	// Resolve looks up the hosts of routes; nil where requests are not routed.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Serving reports whether the application may still be sent connections;
+	// nil: never, once there are none.
+	Serving func() bool
 	Logger  *slog.Logger
 }
 
@@ -136,8 +139,9 @@ func Listen(ctx context.Context, port int) (net.Listener, error) {
 }
 
 // Run serves both listeners until ctx ends and the proxy has drained: it goes
-// on to accept and to serve while any connection lives, for up to drain,
-// because the application beside it may still be finishing its work. Then it
+// on to accept and to serve while any connection lives or the application is
+// serving, for up to drain, because the application beside it may still be
+// finishing its work, or be sent more as long as its address is known. Then it
 // closes the listeners and resets what is left.
 func (p *Proxy) Run(ctx context.Context, inbound, outbound net.Listener, drain time.Duration) error {
 	var listeners []*listener
@@ -190,7 +194,7 @@ const drainPoll = 50 * time.Millisecond
 func (p *Proxy) drain(timeout time.Duration) {
 	deadline := time.Now().Add(timeout)
 	for idle := 0; time.Now().Before(deadline); time.Sleep(min(drainPoll, time.Until(deadline))) {
-		if p.Open() > 0 {
+		if p.Open() > 0 || p.settings.Serving != nil && p.settings.Serving() {
 			idle = 0
 		} else if idle++; idle > 1 {
 			return
