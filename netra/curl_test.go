@@ -75,12 +75,17 @@ func startInventory(peer netns) (more chan string) {
 	return more
 }
 
-// TestCurlAndNginx has curl ask nginx in a pod, once past netra, from within the
-// pod, and once through it: what curl prints must be the same.
-func TestCurlAndNginx(t *testing.T) {
-	pod, peer, spans, stop := captured(t)
-	startNginx(t, pod)
-	more := startInventory(peer)
+// curlCase is how curl is called.
+type curlCase struct {
+	name, path string
+	args       []string
+	prints     string // in what curl prints
+	code       string // of the spans; empty: there are none
+	spans      int
+}
+
+func curlCases(t *testing.T) []curlCase {
+	t.Helper()
 	body := filepath.Join(t.TempDir(), "body")
 	large, larger := filepath.Join(t.TempDir(), "large"), filepath.Join(t.TempDir(), "larger")
 	field := "X-Large-%d: " + strings.Repeat("x", 4000) + "\n"
@@ -89,13 +94,7 @@ func TestCurlAndNginx(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, test := range []struct {
-		name, path string
-		args       []string
-		prints     string // in what curl prints
-		code       string // of the spans; empty: there are none
-		spans      int
-	}{
+	return []curlCase{
 		{"keep-alive", "/files/numbers?k=[1-5]", []string{"-w", " connects %{num_connects}\n"}, "connects 0\n", "200", 5},
 		{"head", "/files/numbers?head", []string{"-I"}, "Content-Length: 10000\r\n", "200", 1},
 		{"range", "/files/numbers?range", []string{"-r", "5-14,20-"}, "Content-Range: bytes 20-9999/10000", "206", 1},
@@ -110,7 +109,16 @@ func TestCurlAndNginx(t *testing.T) {
 		{"not found", "/files/none", nil, "404 Not Found", "404", 1},
 		{"http/2", "/files/numbers?h2", []string{"--http2-prior-knowledge"}, "HTTP/2 200 \r\n", "200", 1},
 		{"http/2 upload", "/inventory/items/17?h2", []string{"--http2-prior-knowledge", "--data-binary", "@" + body}, "300000 bytes", "200", 1},
-	} {
+	}
+}
+
+// TestCurlAndNginx has curl ask nginx in a pod, once past netra, from within the
+// pod, and once through it: what curl prints must be the same.
+func TestCurlAndNginx(t *testing.T) {
+	pod, peer, spans, stop := captured(t)
+	startNginx(t, pod)
+	more := startInventory(peer)
+	for _, test := range curlCases(t) {
 		t.Run(test.name, func(t *testing.T) {
 			port := "8080"
 			if strings.HasPrefix(test.name, "http/2") {
@@ -138,23 +146,9 @@ func TestCurlAndNginx(t *testing.T) {
 		})
 	}
 	t.Run("events", func(t *testing.T) {
+		peer := peer
 		peer.t = t
-		out := bufio.NewReader(peer.lines("curl", "-sSN", "-A", "curl", "http://"+podV4+":8080/inventory/events"))
-		for _, event := range []string{"one", "two", "three"} {
-			more <- event // and no sooner than the one before has arrived
-			for _, want := range []string{"data: " + event + "\n", "\n"} {
-				if got, err := out.ReadString('\n'); got != want {
-					t.Fatalf("curl printed %q, %v, want %q", got, err, want)
-				}
-			}
-		}
-		close(more)
-		server := spans.await(t, 1, "the events", having(map[string]string{"span.kind": "server", "http.target": "/inventory/events"}))[0]
-		call := spans.await(t, 1, "the call for them", having(map[string]string{"span.kind": "client", "http.target": "/inventory/events"}))[0]
-		// nginx forwards the headers that it was sent.
-		if call.ParentSpanId != server.SpanId || tag(call, "netra.link") != "headers" {
-			t.Errorf("the call is below %x, want %x: %+v", call.ParentSpanId, server.SpanId, call)
-		}
+		expectEvents(t, peer, spans, more)
 	})
 	if err := stop(); err != nil {
 		t.Errorf("netra ended with %v", err)
@@ -174,3 +168,24 @@ var boundary = regexp.MustCompile(`(?m)(?:boundary=|--)\d{20}|^(?i:Date: .*)$`)
 
 // unhurried removes what is not the same in two answers.
 func unhurried(s string) string { return boundary.ReplaceAllString(s, "") }
+
+// expectEvents has curl receive events one by one.
+func expectEvents(t *testing.T, peer netns, spans *collector, more chan string) {
+	t.Helper()
+	out := bufio.NewReader(peer.lines("curl", "-sSN", "-A", "curl", "http://"+podV4+":8080/inventory/events"))
+	for _, event := range []string{"one", "two", "three"} {
+		more <- event // and no sooner than the one before has arrived
+		for _, want := range []string{"data: " + event + "\n", "\n"} {
+			if got, err := out.ReadString('\n'); got != want {
+				t.Fatalf("curl printed %q, %v, want %q", got, err, want)
+			}
+		}
+	}
+	close(more)
+	server := spans.await(t, 1, "the events", having(map[string]string{"span.kind": "server", "http.target": "/inventory/events"}))[0]
+	call := spans.await(t, 1, "the call for them", having(map[string]string{"span.kind": "client", "http.target": "/inventory/events"}))[0]
+	// nginx forwards the headers that it was sent.
+	if call.ParentSpanId != server.SpanId || tag(call, "netra.link") != "headers" {
+		t.Errorf("the call is below %x, want %x: %+v", call.ParentSpanId, server.SpanId, call)
+	}
+}

@@ -111,29 +111,33 @@ func TestGRPCInAPod(t *testing.T) {
 			}
 		})
 	}
-	t.Run("stream", func(t *testing.T) {
-		stream, err := client.FullDuplexCall(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range 5 { // each is echoed before the next is sent
-			if err := stream.Send(&grpc_testing.StreamingOutputCallRequest{Payload: &grpc_testing.Payload{Body: make([]byte, 1<<i)}}); err != nil {
-				t.Fatal(err)
-			}
-			if m, err := stream.Recv(); err != nil || len(m.Payload.Body) != 1<<i {
-				t.Fatalf("message %v, %v", m, err)
-			}
-		}
-		stream.CloseSend()
-		if _, err := stream.Recv(); err != io.EOF {
-			t.Errorf("the stream ended with %v", err)
-		}
-		span := spans.named(t, "/grpc.testing.TestService/FullDuplexCall")
-		if anyTag(span, "grpc.status_code") != "0" || span.Duration <= 0 || time.Duration(span.Duration)*time.Microsecond > patience {
-			t.Errorf("the span says %+v", span)
-		}
-	})
+	t.Run("stream", func(t *testing.T) { expectEcho(ctx, t, client, spans) })
 	if err := stop(); err != nil {
 		t.Errorf("netra ended with %v", err)
+	}
+}
+
+// expectEcho has a stream's messages come back one by one.
+func expectEcho(ctx context.Context, t *testing.T, client grpc_testing.TestServiceClient, spans *collector) {
+	t.Helper()
+	stream, err := client.FullDuplexCall(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 { // each is echoed before the next is sent
+		if err := stream.Send(&grpc_testing.StreamingOutputCallRequest{Payload: &grpc_testing.Payload{Body: make([]byte, 1<<i)}}); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := stream.Recv(); err != nil || len(m.Payload.Body) != 1<<i {
+			t.Fatalf("message %v, %v", m, err)
+		}
+	}
+	stream.CloseSend()
+	if _, err := stream.Recv(); err != io.EOF {
+		t.Errorf("the stream ended with %v", err)
+	}
+	span := spans.named(t, "/grpc.testing.TestService/FullDuplexCall")
+	if anyTag(span, "grpc.status_code") != "0" || span.Duration <= 0 || time.Duration(span.Duration)*time.Microsecond > patience {
+		t.Errorf("the span says %+v", span)
 	}
 }

@@ -47,18 +47,7 @@ func TestSlowReceiverSlowsItsSender(t *testing.T) {
 			to.SetDeadline(deadline)
 			var sent atomic.Int64
 			ended := make(chan error, 1)
-			go func() {
-				block := make([]byte, 1<<20)
-				for n := range size / len(block) {
-					block[n] = 'x' // no two are alike
-					if _, err := from.Write(block); err != nil {
-						ended <- err
-						return
-					}
-					sent.Add(int64(len(block)))
-				}
-				ended <- nil
-			}()
+			go func() { ended <- sendBlocks(from, size/blockSize, &sent) }()
 			// Stopped is who makes no progress for a while. One that is only slow
 			// and taken for it makes the test easier, never fail.
 			for last, same := int64(-1), 0; same < 10; time.Sleep(20 * time.Millisecond) {
@@ -71,16 +60,36 @@ func TestSlowReceiverSlowsItsSender(t *testing.T) {
 			if n := sent.Load(); n == size {
 				t.Error("all was taken from the sender while nobody was reading")
 			}
-			got, want := make([]byte, 1<<20), make([]byte, 1<<20)
-			for n := range size / len(got) {
-				want[n] = 'x'
-				if _, err := io.ReadFull(to, got); err != nil || !bytes.Equal(got, want) {
-					t.Fatalf("megabyte %d is not what was sent: %v", n, err)
-				}
-			}
+			expectBlocks(t, to, size/blockSize)
 			if err := <-ended; err != nil {
 				t.Errorf("the sender was told %v", err)
 			}
 		})
+	}
+}
+
+const blockSize = 1 << 20
+
+// sendBlocks sends blocks of which no two are alike, and counts their bytes.
+func sendBlocks(w io.Writer, n int, sent *atomic.Int64) error {
+	block := make([]byte, blockSize)
+	for i := range n {
+		block[i] = 'x'
+		if _, err := w.Write(block); err != nil {
+			return err
+		}
+		sent.Add(blockSize)
+	}
+	return nil
+}
+
+func expectBlocks(t *testing.T, r io.Reader, n int) {
+	t.Helper()
+	got, want := make([]byte, blockSize), make([]byte, blockSize)
+	for i := range n {
+		want[i] = 'x'
+		if _, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("block %d is not what was sent: %v", i, err)
+		}
 	}
 }
