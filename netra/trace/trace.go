@@ -20,9 +20,11 @@
 // cannot be seen is: bytes on inbound connections that are not HTTP, and the
 // work that goes on after a client has given up; both make the answer
 // ambiguous for as long as a context is kept (NETRA_TRACING_CONTEXT_…). So an
-// inferred link is not made where two users' requests could be mixed up. One
-// case is accepted: a call that the application makes on its own, by a timer,
-// while exactly one request is in flight is joined to that request.
+// inferred link is not made where two users' requests could be mixed up. What
+// leaves no mark on the wire is accepted: where exactly one request is in flight,
+// a call that the application makes on its own, by a timer, or for a request
+// that it has answered, or that was given up longer ago than a context is kept,
+// is joined to that one. bench/inference measures how often.
 //
 // Finished spans go to an Exporter: JaegerExporter, or OTLPExporter, for
 // OpenTelemetry's collectors. Tags keep their names in both; of OTLP's spans the
