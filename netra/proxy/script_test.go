@@ -165,12 +165,12 @@ func arrived(sent []byte, down bool) func([]byte) bool {
 	if down {
 		return func(got []byte) bool { return len(got) >= len(sent) }
 	}
-	want := len(stripped(sent[:len(sent)-held(sent)]))
+	want := len(stripped(sent[:len(sent)-mayBeHeld(sent)]))
 	return func(got []byte) bool { return len(got) >= want && len(stripped(got)) >= want }
 }
 
-// held returns how many of the last bytes may be held.
-func held(sent []byte) int {
+// mayBeHeld returns how many of the last bytes may be held.
+func mayBeHeld(sent []byte) int {
 	framer := http1.NewFramer(http1.Request)
 	for rest := sent; ; {
 		piece := framer.Next(rest)
@@ -208,7 +208,7 @@ func (s script) alike(got []byte) error {
 	a, b := stripped(sentHead), stripped(gotHead)
 	if s.ending == clientResets { // which may take away what is held, or not waited for
 		if !framed {
-			a = a[:min(len(a), max(len(b), len(stripped(sentHead[:len(sentHead)-held(sentHead)]))))]
+			a = a[:min(len(a), max(len(b), len(stripped(sentHead[:len(sentHead)-mayBeHeld(sentHead)]))))]
 		} else if len(gotFrames) == 0 {
 			a = a[:min(len(a), len(b))]
 		}
