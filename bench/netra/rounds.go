@@ -104,7 +104,7 @@ func (r *runner) prepare(ctx context.Context, dir, command string) error {
 	r.peers, missing = available(r.Peers)
 	r.results = report.Results{
 		Began: time.Now(), Command: command, Settings: r.settings, Machine: machine(), Redirect: bed.Ruleset,
-		Versions: versions(ctx, r.peers, tree), Commands: map[string][]string{}, LeftOut: missing,
+		Versions: versions(ctx, r.peers, tree), Commands: map[string][]string{}, Files: map[string]string{}, LeftOut: missing,
 	}
 	for _, p := range r.peers {
 		r.results.Peers = append(r.results.Peers, p.name)

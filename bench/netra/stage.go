@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"regexp"
@@ -52,6 +53,7 @@ func (r *runner) stage(ctx context.Context, round int, p peer, s stage) (err err
 	var sidecar *bed.Sidecar
 	if p.sidecar != nil {
 		sidecar = p.sidecar(r.bed.Dir)
+		maps.Copy(r.results.Files, sidecar.Files)
 	}
 	b, err := bed.New(ctx, r.bed, sidecar)
 	if err != nil {

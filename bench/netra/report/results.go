@@ -46,6 +46,7 @@ type Results struct {
 	Machine  map[string]string   `json:"machine"`
 	Versions map[string]string   `json:"versions"`
 	Commands map[string][]string `json:"commands"` // of each peer, environment included
+	Files    map[string]string   `json:"files"`    // configurations that the commands name
 	Redirect string              `json:"redirect"` // for nft
 	LeftOut  []string            `json:"left_out,omitempty"`
 	Failures []string            `json:"failures,omitempty"`
