@@ -10,7 +10,6 @@ import (
 	opentracing "github.com/opentracing/opentracing-go"
 	"github.com/uber/jaeger-client-go"
 	"github.com/uber/jaeger-client-go/config"
-	"github.com/uber/jaeger-client-go/utils"
 
 	"github.com/formicarium/formicarium/netra/metrics"
 )
@@ -28,10 +27,10 @@ const (
 	jaegerDelay = time.Second
 )
 
-// JaegerExporter sends spans to a Jaeger agent or collector. Settings, samplers,
-// the messages and the way to an agent are jaeger-client-go's; but its tracer,
-// which wants to be told of a span from its start, is passed by: half of what
-// a request cost went there.
+// JaegerExporter sends spans to a Jaeger agent or collector. Settings, samplers
+// and a collector's messages are jaeger-client-go's; but its tracer, which wants
+// to be told of a span from its start, and its way to an agent are passed by:
+// half of what a request cost went there.
 type JaegerExporter struct {
 	*batcher
 	sampler opentracing.Tracer // nil where every trace is sampled
@@ -66,12 +65,11 @@ func NewJaeger(service string, process []Tag, set *metrics.Set, logger *slog.Log
 	if host, err := os.Hostname(); err == nil {
 		process = append(process, Tag{"hostname", host})
 	}
-	encoder := newJaegerEncoder(service, process)
 	var to sink
 	if cfg.Reporter.CollectorEndpoint != "" {
-		to = newCollectorSink(cfg.Reporter, encoder)
-	} else if to, err = newAgentSink(cfg.Reporter, encoder, log); err != nil {
-		return nil, nil, fmt.Errorf("starting the way to the Jaeger agent: %w", err)
+		to = newCollectorSink(cfg.Reporter, newJaegerEncoder(service, process))
+	} else {
+		to = newAgentSink(cfg.Reporter, newPacketEncoder(service, process), log)
 	}
 	queue := max(1, cfg.Reporter.QueueSize)
 	limits := batchLimits{queueSize: queue, batchSize: min(jaegerBatch, queue), delay: cfg.Reporter.BufferFlushInterval}
@@ -114,26 +112,6 @@ func (e *JaegerExporter) Export(s Span) {
 		e.logged.Info("span", "name", s.Name, "trace", s.Context.TraceID(), "span", s.Context.SpanID(), "duration", s.Duration)
 	}
 	e.batcher.Export(s)
-}
-
-// newAgentSink returns the sink that sends packets to an agent.
-func newAgentSink(cfg *config.ReporterConfig, encoder *jaegerEncoder, log *jaegerLogger) (*agentSink, error) {
-	params := utils.AgentClientUDPParams{
-		HostPort: cfg.LocalAgentHostPort, MaxPacketSize: utils.UDPPacketMaxLength, Logger: log,
-		DisableAttemptReconnecting: cfg.DisableAttemptReconnecting, AttemptReconnectInterval: cfg.AttemptReconnectInterval,
-	}
-	client, err := utils.NewAgentClientUDPWithParams(params)
-	if err != nil && params.DisableAttemptReconnecting {
-		// An agent whose name does not resolve yet must not keep netra, and so
-		// the application's traffic, from starting.
-		log.Error(fmt.Sprintf("finding the agent, which is tried again against JAEGER_REPORTER_ATTEMPT_RECONNECTING_DISABLED: %v", err))
-		params.DisableAttemptReconnecting = false
-		client, err = utils.NewAgentClientUDPWithParams(params)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &agentSink{encoder: encoder, client: client}, nil
 }
 
 // jaegerLogger passes the client's messages on.

@@ -5,17 +5,17 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"time"
 
 	"github.com/uber/jaeger-client-go/config"
 	"github.com/uber/jaeger-client-go/thrift"
 	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
-	"github.com/uber/jaeger-client-go/utils"
 )
 
-// jaegerEncoder makes Jaeger's messages of spans. Its memory is used again for
-// the next batch.
+// jaegerEncoder makes Jaeger's messages of spans, for collectors. Its memory is
+// used again for the next batch.
 type jaegerEncoder struct {
 	process *jaeger.Process
 	batch   jaeger.Batch
@@ -98,56 +98,89 @@ func (e *jaegerEncoder) encodeTags(tags []Tag) []*jaeger.Tag {
 	return e.list[first:len(e.list):len(e.list)]
 }
 
-// agentSink sends packets to an agent.
+// agentSink sends packets to an agent. Its name is resolved again from time to
+// time: agents move, and a packet to nowhere is not answered.
 type agentSink struct {
-	encoder *jaegerEncoder
-	client  *utils.AgentClientUDP
+	encoder *packetEncoder
+	address string
+	every   time.Duration // 0: never again
+	conn    net.Conn
+	looked  time.Time
 }
 
-// Upper bounds of what the compact protocol takes: a field's header and a number
-// have at most 1+10 bytes, a text has its length before it.
+// newAgentSink returns a sink for the agent that cfg names. One that is not
+// found yet is looked for later: it must not keep netra, and so the application's
+// traffic, from starting.
+func newAgentSink(cfg *config.ReporterConfig, encoder *packetEncoder, log *jaegerLogger) *agentSink {
+	s := &agentSink{encoder: encoder, address: cfg.LocalAgentHostPort}
+	if !cfg.DisableAttemptReconnecting {
+		s.every = cfg.AttemptReconnectInterval
+	}
+	if s.every == 0 && !cfg.DisableAttemptReconnecting {
+		s.every = agentLookup
+	}
+	if err := s.look(context.Background()); err != nil {
+		log.Error(err.Error())
+	}
+	return s
+}
+
 const (
-	spanSize = 9*11 + 8
-	tagSize  = 4*11 + 8
-	// processSize is for the message's frame beside the process's tags.
-	processSize = 200
+	// agentLookup is how often the agent's name is resolved unless
+	// JAEGER_REPORTER_ATTEMPT_RECONNECT_INTERVAL says otherwise;
+	// jaeger-client-go's number.
+	agentLookup = 30 * time.Second
+	// lookupTimeout bounds a look.
+	lookupTimeout = 5 * time.Second
 )
 
-func sizeOf(name string, tags []Tag) int {
-	n := spanSize + len(name)
-	for _, tag := range tags {
-		n += tagSize + len(tag.Key)
-		if v, ok := tag.Value.(string); ok {
-			n += 3 * len(v) // where each byte has to be replaced, see validText
-		}
+// look resolves the agent's name where that is due.
+func (s *agentSink) look(ctx context.Context) error {
+	if s.conn != nil && (s.every == 0 || time.Since(s.looked) < s.every) {
+		return nil
 	}
-	return n
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", s.address)
+	s.looked = time.Now()
+	if err != nil {
+		if s.conn != nil {
+			return nil // where it was is better than nowhere
+		}
+		return fmt.Errorf("finding the Jaeger agent %s: %w", s.address, err)
+	}
+	if s.conn != nil {
+		s.conn.Close()
+	}
+	s.conn = conn
+	return nil
 }
 
 func (s *agentSink) send(ctx context.Context, batch []Span, _ <-chan struct{}) (receipt, error) {
-	var r receipt
-	own := processSize + len(s.encoder.process.ServiceName)
-	for _, tag := range s.encoder.process.Tags {
-		own += tagSize + len(tag.Key) + len(tag.GetVStr())
+	if err := s.look(ctx); err != nil {
+		return receipt{}, err
 	}
+	var r receipt
 	for len(batch) > 0 {
-		n, size := 0, own
-		for n < len(batch) {
-			if size += sizeOf(batch[n].Name, batch[n].Tags); size > utils.UDPPacketMaxLength && n > 0 {
-				break
-			}
-			n++
+		packet, n := s.encoder.next(batch)
+		if n == 0 {
+			r.lost, r.note = r.lost+1, fmt.Sprintf("a span is larger than the %d bytes that an agent takes", maxPacket)
+			batch = batch[1:]
+			continue
 		}
-		if err := s.client.EmitBatch(ctx, s.encoder.encode(batch[:n])); err != nil {
-			r.lost += n
-			r.note = fmt.Sprintf("sending a packet to the agent: %v", err)
+		if _, err := s.conn.Write(packet); err != nil {
+			r.lost, r.note = r.lost+n, fmt.Sprintf("sending a packet to the Jaeger agent: %v", err)
 		}
 		batch = batch[n:]
 	}
 	return r, nil
 }
 
-func (s *agentSink) close() { _ = s.client.Close() }
+func (s *agentSink) close() {
+	if s.conn != nil {
+		s.conn.Close()
+	}
+}
 
 // collectorSink posts batches to a collector.
 type collectorSink struct {

@@ -188,12 +188,19 @@ func TestJaegerAgentReceivesEverySpan(t *testing.T) {
 		t.Fatal(err)
 	}
 	const n = 300
+	var sent []Span
 	for i := range n {
-		span := Span{Context: child(root()), Name: "GET /", Start: time.Now(), Tags: []Tag{{"n", int64(i)}, {"error", i%2 == 0}}}
+		span := Span{Context: child(root()), Name: "GET /" + strings.Repeat("\xff", i%200), Start: time.Now(), Duration: time.Duration(i) * time.Millisecond,
+			Tags: []Tag{{"n", int64(i) - 100}, {"error", i%2 == 0}}}
 		for range i % 20 {
 			span.Tags = append(span.Tags, Tag{"text", strings.Repeat("\xff", maxTag)}) // three times as much in UTF-8
 		}
+		sent = append(sent, span)
 		exporter.Export(span)
+		if i == n/2 {
+			span.Tags = append(span.Tags, Tag{"much", strings.Repeat("x", maxPacket)})
+			exporter.Export(span)
+		}
 	}
 	if err := flush(t.Context()); err != nil {
 		t.Fatal(err)
@@ -212,16 +219,29 @@ func TestJaegerAgentReceivesEverySpan(t *testing.T) {
 		if _, err := thriftagent.NewAgentProcessor(packets).Process(t.Context(), protocol, protocol); err != nil {
 			t.Fatal(err)
 		}
-		for _, span := range (<-packets).Spans {
-			i := span.Tags[0].GetVLong()
-			if len(span.Tags) != 2+int(i%20) || span.Tags[1].GetVBool() != (i%2 == 0) {
-				t.Errorf("span %d has %d tags", i, len(span.Tags))
+		batch := <-packets
+		if p := batch.Process; p.ServiceName != "orders" || len(p.Tags) != 2 || p.Tags[0].Key != "zone" || p.Tags[0].GetVStr() != strings.Repeat("z", 1000) {
+			t.Errorf("process %+v", p)
+		}
+		for _, span := range batch.Spans {
+			i := span.Tags[0].GetVLong() + 100
+			want := sent[i]
+			if len(span.Tags) != len(want.Tags) || span.Tags[1].GetVBool() != (i%2 == 0) || span.Flags != 1 ||
+				uint64(span.TraceIdHigh) != want.Context.TraceHigh || uint64(span.TraceIdLow) != want.Context.TraceLow ||
+				uint64(span.SpanId) != want.Context.Span || uint64(span.ParentSpanId) != want.Context.Parent ||
+				span.OperationName != validText(want.Name) || span.StartTime != want.Start.UnixMicro() || span.Duration != want.Duration.Microseconds() {
+				t.Errorf("span %d is %.300v", i, span)
+			}
+			for _, tag := range span.Tags[2:] {
+				if tag.Key != "text" || tag.GetVStr() != strings.Repeat("\uFFFD", 1) {
+					t.Errorf("tag %s of span %d has %d bytes", tag.Key, i, len(tag.GetVStr()))
+				}
 			}
 			seen[i] = true
 		}
 	}
-	if lost := set.Dropped.Load(); lost != 0 {
-		t.Errorf("%d spans are lost", lost)
+	if lost := set.Dropped.Load(); lost != 1 { // the one that no packet has room for
+		t.Errorf("%d spans are lost, want 1", lost)
 	}
 }
 

@@ -49,3 +49,24 @@ func BenchmarkRequest(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPacket is what a span costs from the queue to an agent's packet.
+func BenchmarkPacket(b *testing.B) {
+	e := newPacketEncoder("orders", []Tag{{TagNamespace, "shop"}, {TagPod, "orders-6d5f"}})
+	spans := make([]Span, jaegerBatch)
+	for i := range spans {
+		spans[i] = Span{Context: child(root()), Name: "GET /orders/{id}", Start: time.Now(), Duration: time.Millisecond, Tags: []Tag{
+			{"span.kind", "server"}, {"component", "netra"}, {"http.method", "GET"}, {"http.target", "/orders/4711?expand=items"},
+			{"http.path", "/orders/4711"}, {"peer.address", "10.0.0.7:40212"}, {"http.host", "orders:8080"}, {"http.user_agent", "curl/8.5"},
+			{"http.request_id", "2f1c-77"}, {"http.request_size", int64(0)}, {"http.response_size", int64(1024)}, {"http.status_code", int64(200)},
+		}}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		for rest := spans; len(rest) > 0; {
+			_, n := e.next(rest)
+			rest = rest[n:]
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/jaegerBatch, "ns/span")
+}
