@@ -68,8 +68,12 @@ func (l *loop) register(fd int, s source) error {
 	return nil
 }
 
-// forget is called before fd is closed.
-func (l *loop) forget(fd int) { l.sources[fd] = entry{} }
+// forget is called before fd is closed, be it registered or not.
+func (l *loop) forget(fd int) {
+	if fd < len(l.sources) {
+		l.sources[fd] = entry{}
+	}
+}
 
 // post has f run by the loop, soon, unless the loop is over. It may be called
 // from any goroutine.
