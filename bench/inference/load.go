@@ -48,11 +48,9 @@ func (w *world) load(ctx context.Context, inFlight, requests int, seed uint64) e
 
 // user sends one request after the other.
 func (w *world) user(numbers <-chan int, choice *rand.Rand) error {
-	client := w.client(w.inbound, patience)
-	defer client.CloseIdleConnections()
 	for n := range numbers {
 		w.rest(choice, w.think)
-		send := func() error { return w.ask(client, n) }
+		send := func() error { return w.ask(context.Background(), n) }
 		if w.abandon > 0 && n%w.abandon == w.abandon-1 {
 			send = func() error { return w.giveUp(n, choice) }
 		}
@@ -63,13 +61,13 @@ func (w *world) user(numbers <-chan int, choice *rand.Rand) error {
 	return nil
 }
 
-func (w *world) ask(client *http.Client, number int) error {
-	request, err := http.NewRequest(http.MethodGet, "http://app/orders/"+strconv.Itoa(number), nil)
+func (w *world) ask(ctx context.Context, number int) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://app/orders/"+strconv.Itoa(number), nil)
 	if err != nil {
 		return err
 	}
 	request.Header.Set(truthHeader, strconv.Itoa(number))
-	response, err := client.Do(request)
+	response, err := w.asking.Do(request)
 	if err != nil {
 		return err
 	}
@@ -83,6 +81,14 @@ func (w *world) ask(client *http.Client, number int) error {
 
 // giveUp sends a request and does not wait for its answer.
 func (w *world) giveUp(number int, choice *rand.Rand) error {
+	if w.http2 {
+		ctx, cancel := context.WithCancel(context.Background())
+		time.AfterFunc(1+time.Duration(choice.Int64N(int64(w.pause))), cancel)
+		if err := w.ask(ctx, number); err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+		return nil
+	}
 	conn, err := net.Dial("tcp", w.inbound.String())
 	if err != nil {
 		return err

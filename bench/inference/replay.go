@@ -43,7 +43,7 @@ const patience = 20 * time.Second
 type world struct {
 	scenario
 	inbound, outbound net.Addr
-	calling           *http.Client   // of the application
+	asking, calling   *http.Client   // of the users, of the application
 	server            *http.Server   // the application
 	working           sync.WaitGroup // on what follows an answer
 
@@ -105,6 +105,7 @@ func replay(ctx context.Context, s scenario, inFlight, requests int, seed uint64
 // finish waits until the application has nothing left to do, for those who gave
 // up included.
 func (w *world) finish() error {
+	w.asking.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := w.server.Shutdown(ctx); err != nil {
@@ -127,7 +128,9 @@ func (w *world) start(ctx context.Context) (stop func(), err error) {
 		if err != nil {
 			return nil, netip.AddrPort{}, err
 		}
-		server := &http.Server{Handler: handler, ReadHeaderTimeout: patience}
+		server := &http.Server{Handler: handler, ReadHeaderTimeout: patience, Protocols: new(http.Protocols)}
+		server.Protocols.SetHTTP1(true)
+		server.Protocols.SetUnencryptedHTTP2(true)
 		stops = append(stops, func() { server.Close() })
 		go func() { _ = server.Serve(l) }() // ends with Close
 		return server, l.Addr().(*net.TCPAddr).AddrPort(), nil
@@ -146,8 +149,13 @@ func (w *world) start(ctx context.Context) (stop func(), err error) {
 		return stop, err
 	}
 	stops = append(stops, end)
-	w.calling = w.client(w.outbound, patience)
-	stops = append(stops, w.calling.CloseIdleConnections)
+	w.asking, w.calling = w.client(w.inbound), w.client(w.outbound)
+	if w.http2 {
+		protocols := &w.asking.Transport.(*http.Transport).Protocols
+		*protocols = new(http.Protocols)
+		(*protocols).SetUnencryptedHTTP2(true)
+	}
+	stops = append(stops, w.asking.CloseIdleConnections, w.calling.CloseIdleConnections)
 	return stop, nil
 }
 
@@ -193,8 +201,8 @@ func (w *world) proxy(ctx context.Context, app, callee netip.AddrPort) (stop fun
 }
 
 // client returns a client all of whose connections go to one address.
-func (w *world) client(to net.Addr, timeout time.Duration) *http.Client {
-	return &http.Client{Timeout: timeout, Transport: &http.Transport{
+func (w *world) client(to net.Addr) *http.Client {
+	return &http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives:   w.fresh,
 		MaxIdleConnsPerHost: 64,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -27,6 +27,9 @@ type scenario struct {
 	after bool
 	// fresh says that every request and every call has a connection of its own.
 	fresh bool
+	// http2 says that all clients share one connection of HTTP/2, as behind a
+	// gateway; who gives up resets a stream.
+	http2 bool
 }
 
 // keep is netra's default.
@@ -45,6 +48,8 @@ var scenarios = []scenario{
 	// Each reset makes all ambiguous for as long as contexts are kept; by the
 	// default that would be all the load.
 	{name: "one of 20 reset, kept 150 ms", pause: pause, keep: 30 * pause, abandon: 20, reset: true},
+	{name: "streams of HTTP/2", pause: pause, keep: keep, http2: true},
+	{name: "one of 20 streams reset, kept 150 ms", pause: pause, keep: 30 * pause, http2: true, abandon: 20, reset: true},
 	{name: "a timer every 10 ms", pause: pause, keep: keep, timer: 10 * time.Millisecond},
 	{name: "work after the answer", pause: pause, keep: keep, after: true},
 }
