@@ -206,7 +206,7 @@ func newCollectorSink(cfg *config.ReporterConfig, encoder *jaegerEncoder) *colle
 
 func (s *collectorSink) send(ctx context.Context, batch []Span, _ <-chan struct{}) (receipt, error) {
 	memory := thrift.NewTMemoryBuffer()
-	if err := s.encoder.encode(batch).Write(ctx, thrift.NewTBinaryProtocolTransport(memory)); err != nil {
+	if err := s.encoder.encode(batch).Write(ctx, thrift.NewTBinaryProtocolConf(memory, nil)); err != nil {
 		return receipt{}, fmt.Errorf("encoding spans: %w", err)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(memory.Bytes()))
