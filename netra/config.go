@@ -23,6 +23,7 @@ type settings struct {
 	logLevel     string
 	drainTimeout time.Duration
 	httpPorts    []uint16 // none: all
+	loops        int      // event loops, from the machine
 	trace        trace.Settings
 	process      []trace.Tag // of every span
 	exporter     string

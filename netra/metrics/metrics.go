@@ -2,7 +2,7 @@
 // text.
 //
 //	m := metrics.New(version.String())
-//	m.Requests.Add(metrics.Request{Direction: "inbound", Code: "2xx"}, 1)
+//	m.Requests.Observe(metrics.Request{Direction: "inbound", Code: "2xx"}, took, 0, 1024)
 //	m.WriteTo(w)
 //
 // It is a registry for netra alone: a sidecar's memory is paid once per pod,
@@ -28,7 +28,7 @@ const OtherPeer = "other"
 
 // Keys of the labelled series.
 type (
-	// Request labels netra_requests_total. Code is a class ("2xx") or "none".
+	// Request labels the series of requests. Code is a class ("2xx") or "none".
 	Request struct{ Direction, Peer, Code string }
 	// Bytes labels netra_bytes_total. Way is "request" for what the client
 	// sent and "response" for what it received.
@@ -53,7 +53,7 @@ type (
 
 // Set holds all series of one netra.
 type Set struct {
-	Requests    Vec[Request]
+	Requests    Requests
 	Blind       Vec[Cause]
 	Refused     Vec[Cause]
 	DialErrors  Vec[Cause]
@@ -80,7 +80,6 @@ type Side struct {
 	Open          atomic.Int64
 	RequestBytes  atomic.Uint64
 	ResponseBytes atomic.Uint64
-	Duration      Histogram
 	Lifetime      Histogram // of connections that are not HTTP
 }
 
@@ -185,6 +184,13 @@ func (h *Histogram) Observe(d time.Duration) {
 	}
 	h.counts[i].Add(1)
 	h.nanos.Add(int64(d))
+}
+
+func (h *Histogram) count() (n uint64) {
+	for i := range h.counts {
+		n += h.counts[i].Load()
+	}
+	return n
 }
 
 func (h *Histogram) buckets() *[len(Buckets)]float64 {

@@ -12,9 +12,14 @@ import (
 
 func TestText(t *testing.T) {
 	s := New("v1.2.3")
-	s.Requests.Add(Request{"outbound", s.Peer("orders"), "2xx"}, 3)
-	s.Requests.Add(Request{"inbound", s.Peer(""), "none"}, 1)
-	s.Requests.Add(Request{"outbound", s.Peer("a\"b\\c\nd\xff"), "5xx"}, 1)
+	for _, took := range []time.Duration{500 * time.Microsecond, 30 * time.Millisecond, time.Minute} {
+		s.Requests.Observe(Request{"outbound", s.Peer("orders"), "2xx"}, took, 12, 1024)
+	}
+	s.Requests.Observe(Request{"inbound", s.Peer(""), "none"}, time.Second, 0, 0)
+	s.Requests.Observe(Request{"outbound", s.Peer("a\"b\\c\nd\xff"), "5xx"}, time.Second, 0, 7)
+	if n := s.Requests.Value(Request{"outbound", "orders", "2xx"}); n != 3 {
+		t.Errorf("%d requests, want 3", n)
+	}
 	s.Blind.Add(Cause{"inbound", "tls"}, 1)
 	s.Refused.Add(Cause{"outbound", "loop"}, 2)
 	s.Links.Add("inferred", 4)
@@ -22,9 +27,6 @@ func TestText(t *testing.T) {
 	s.Inbound.Connections.Add(7)
 	s.Inbound.Open.Add(2)
 	s.Outbound.ResponseBytes.Add(1 << 40)
-	s.Inbound.Duration.Observe(500 * time.Microsecond)
-	s.Inbound.Duration.Observe(30 * time.Millisecond)
-	s.Inbound.Duration.Observe(time.Minute)
 	postgresql := Connection{"outbound", s.Peer("10.0.0.7"), "postgresql"}
 	s.TCP.Add(Closing{postgresql, "client"}, 2)
 	s.TCP.Add(Closing{Connection{"inbound", "", "redis"}, "server_reset"}, 1)

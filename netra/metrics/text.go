@@ -13,13 +13,7 @@ func (s *Set) text(b *bytes.Buffer) {
 	head(b, "netra_build_info", "gauge", "The running version.")
 	sample(b, "netra_build_info", `version="`+escape(s.version)+`"`, 1)
 
-	vec(b, &s.Requests, "netra_requests_total", "HTTP requests by direction, peer service and status class.", func(k Request) string {
-		return label("direction", k.Direction) + "," + label("peer", k.Peer) + "," + label("code", k.Code)
-	})
-	head(b, "netra_request_duration_seconds", "histogram", "From a request's head to the last byte of its response.")
-	for _, side := range s.sides() {
-		histogram(b, "netra_request_duration_seconds", side.name, &side.Duration)
-	}
+	s.Requests.text(b)
 
 	head(b, "netra_bytes_total", "counter", "Bytes passed on, by direction and by who sent them: the client (request) or the server (response).")
 	for _, side := range s.sides() {
@@ -70,7 +64,7 @@ func (s *Set) connections(b *bytes.Buffer) {
 	})
 	head(b, "netra_tcp_connection_duration_seconds", "histogram", "From a connection's beginning to its end, where it was not HTTP.")
 	for _, side := range s.sides() {
-		histogram(b, "netra_tcp_connection_duration_seconds", side.name, &side.Lifetime)
+		histogram(b, "netra_tcp_connection_duration_seconds", label("direction", side.name), &side.Lifetime)
 	}
 }
 
@@ -112,7 +106,7 @@ func series[K comparable](b *bytes.Buffer, v *Vec[K], name, kind, help string, l
 	}
 }
 
-func histogram(b *bytes.Buffer, name, direction string, h *Histogram) {
+func histogram(b *bytes.Buffer, name, labels string, h *Histogram) {
 	var sum uint64
 	for i := range h.counts {
 		sum += h.counts[i].Load()
@@ -120,10 +114,10 @@ func histogram(b *bytes.Buffer, name, direction string, h *Histogram) {
 		if bounds := h.buckets(); i < len(bounds) {
 			bound = strconv.FormatFloat(bounds[i], 'g', -1, 64)
 		}
-		sample(b, name+"_bucket", label("direction", direction)+`,le="`+bound+`"`, sum)
+		sample(b, name+"_bucket", labels+`,le="`+bound+`"`, sum)
 	}
-	fmt.Fprintf(b, "%s_sum{%s} %s\n", name, label("direction", direction), strconv.FormatFloat(float64(h.nanos.Load())/1e9, 'g', -1, 64))
-	sample(b, name+"_count", label("direction", direction), sum)
+	fmt.Fprintf(b, "%s_sum{%s} %s\n", name, labels, strconv.FormatFloat(float64(h.nanos.Load())/1e9, 'g', -1, 64))
+	sample(b, name+"_count", labels, sum)
 }
 
 func label(name, value string) string { return name + `="` + escape(value) + `"` }

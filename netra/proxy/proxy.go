@@ -70,6 +70,10 @@ type Settings struct {
 	HTTPPorts []uint16
 	// DialTimeout bounds how long a destination may take to accept.
 	DialTimeout time.Duration
+	// Loops is the number of event loops; 0: one for each processor, up to two.
+	// A loop waits in the kernel with one of Go's processors (GOMAXPROCS) in its
+	// hands, so there should be more of those.
+	Loops int
 	// Resolve looks up the hosts of routes; nil where requests are not routed.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 	// Serving reports whether the application may still be sent connections;
@@ -96,7 +100,11 @@ type Proxy struct {
 // kernel's, where it has no descriptors left.
 func New(settings Settings, tracer *trace.Tracer, set *metrics.Set) (*Proxy, error) {
 	p := &Proxy{settings: settings, tracer: tracer, metrics: set, accept: acceptSocket, maxOpen: maxOpen(maxFiles(), settings.Resolve != nil)}
-	for range min(maxLoops, runtime.GOMAXPROCS(0)) {
+	loops := settings.Loops
+	if loops == 0 {
+		loops = DefaultLoops()
+	}
+	for range loops {
 		l, err := newLoop(p)
 		if err != nil {
 			return nil, err
@@ -124,6 +132,9 @@ func maxOpen(files int, routed bool) int64 {
 // maxLoops bounds the event loops: two take some 60,000 requests a second, and
 // with more each finds less to do at a time.
 const maxLoops = 2
+
+// DefaultLoops returns how many event loops are of use on this machine.
+func DefaultLoops() int { return min(maxLoops, runtime.GOMAXPROCS(0)) }
 
 // Listen listens on a port of all addresses, IPv4 and IPv6.
 func Listen(ctx context.Context, port int) (net.Listener, error) {

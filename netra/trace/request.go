@@ -243,7 +243,7 @@ func (r *Request) End(result Result) {
 	}
 	duration := now.Sub(r.start)
 	if !r.silent {
-		r.count(duration)
+		r.count(duration, result)
 	}
 	if !r.spanned || !r.context.Sampled {
 		return
@@ -278,18 +278,13 @@ func (t *Tracer) export(s Span) {
 	t.exporter.Export(s)
 }
 
-func (r *Request) count(duration time.Duration) {
+func (r *Request) count(duration time.Duration, result Result) {
 	code := "none"
 	if r.status != 0 {
 		code = strconv.Itoa(r.status/100) + "xx"
 	}
-	set := r.tracer.metrics
-	set.Requests.Add(metrics.Request{Direction: r.direction.String(), Peer: r.peer, Code: code}, 1)
-	if r.direction == Inbound {
-		set.Inbound.Duration.Observe(duration)
-	} else {
-		set.Outbound.Duration.Observe(duration)
-	}
+	key := metrics.Request{Direction: r.direction.String(), Peer: r.peer, Code: code}
+	r.tracer.metrics.Requests.Observe(key, duration, result.RequestBytes, result.ResponseBytes)
 }
 
 // newRequestID returns a random UUID.

@@ -80,7 +80,7 @@ error=true
 	tracer.metrics.WriteTo(&b)
 	for _, line := range []string{
 		`netra_requests_total{direction="outbound",peer="payments",code="none"} 1`,
-		`netra_request_duration_seconds_count{direction="outbound"} 1`,
+		`netra_request_duration_seconds_count{direction="outbound",peer="payments",code="none"} 1`,
 		`netra_links_total{link="none"} 1`,
 		`netra_spans_total 1`,
 	} {
