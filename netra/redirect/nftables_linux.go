@@ -36,6 +36,17 @@ func open() (*nftables.Conn, error) {
 	}))
 }
 
+// emptyTable begins a transaction in which the table is there and empty.
+func emptyTable(conn *nftables.Conn) *nftables.Table {
+	t := table()
+	// Deleting a table that is not there is an error; adding one that is there
+	// is not. So: add, delete, add.
+	conn.AddTable(t)
+	conn.DelTable(t)
+	conn.AddTable(t)
+	return t
+}
+
 // replaceTable makes p the table's rules, in one transaction: where an error is
 // returned nothing has changed.
 func replaceTable(p Plan) error {
@@ -43,12 +54,7 @@ func replaceTable(p Plan) error {
 	if err != nil {
 		return fmt.Errorf("opening nf_tables: %w", explain(err))
 	}
-	t := table()
-	// Deleting a table that is not there is an error; adding one that is there
-	// is not. So: add, delete, add.
-	conn.AddTable(t)
-	conn.DelTable(t)
-	conn.AddTable(t)
+	t := emptyTable(conn)
 	for _, c := range []Chain{p.Inbound, p.Outbound} {
 		addChain(conn, t, c)
 	}
@@ -67,10 +73,7 @@ func holdTable(p Plan) error {
 	if err != nil {
 		return fmt.Errorf("opening nf_tables: %w", explain(err))
 	}
-	t := table()
-	conn.AddTable(t)
-	conn.DelTable(t)
-	conn.AddTable(t)
+	t := emptyTable(conn)
 	for _, c := range []Chain{p.Inbound, p.Outbound} {
 		addChain(conn, t, Chain{Hook: c.Hook})
 		addRules(conn, t, conn.AddChain(&nftables.Chain{Table: t, Name: "held-" + string(c.Hook)}), c)
