@@ -98,6 +98,7 @@ func readTrace(r *env.Reader) trace.Settings {
 		CookieTags:      tagMap(r, "HTTP_COOKIE_TAG_MAP", func(name string) string { return name }),
 		Expiration:      r.Millis("NETRA_TRACING_CONTEXT_EXPIRATION_MILLISECONDS", 5*time.Second),
 		CleanupInterval: r.Millis("NETRA_TRACING_CONTEXT_CLEANUP_INTERVAL", time.Second),
+		Inference:       trace.Inference(r.OneOf("NETRA_TRACING_INFERENCE", string(trace.InferLikely), string(trace.InferLikely), string(trace.InferCertain), string(trace.InferOff))),
 		Namespace:       r.String(api.EnvPodNamespace, ""),
 		Propagation:     []trace.Format{trace.W3C, trace.Jaeger},
 	}

@@ -23,7 +23,7 @@ func TestDefaults(t *testing.T) {
 		serviceName: "orders", inboundPort: 14956, outboundPort: 14955, adminPort: 14958, logLevel: "info", drainTimeout: 10 * time.Second, exporter: "jaeger",
 		trace: trace.Settings{
 			RequestIDHeader: "X-Request-Id", SourceHeader: "X-Source", Propagation: []trace.Format{"w3c", "jaeger"},
-			HeaderTags: map[string]string{}, CookieTags: map[string]string{}, Expiration: 5 * time.Second, CleanupInterval: time.Second,
+			HeaderTags: map[string]string{}, CookieTags: map[string]string{}, Expiration: 5 * time.Second, CleanupInterval: time.Second, Inference: trace.InferLikely,
 		},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -36,7 +36,7 @@ func TestEveryVariable(t *testing.T) {
 		"OTEL_SERVICE_NAME": "orders", "NETRA_PORT": "1", "NETRA_OUTBOUND_PORT": "2", "NETRA_ADMIN_PORT": "3", "NETRA_PPROF_PORT": "4",
 		"NETRA_LOGGER_LEVEL": "debug", "NETRA_DRAIN_TIMEOUT": "1m", "NETRA_HTTP_PORTS": "80, 8080", "NETRA_PROPAGATION": "b3, b3multi",
 		"NETRA_HTTP_REQUEST_ID_HEADER_NAME": "X-Id", "NETRA_HTTP_X_SOURCE_HEADER_NAME": "X-From", "NETRA_HTTP_X_SOURCE_VALUE": "orders",
-		"NETRA_TRACING_CONTEXT_EXPIRATION_MILLISECONDS": "100", "NETRA_TRACING_CONTEXT_CLEANUP_INTERVAL": "200",
+		"NETRA_TRACING_CONTEXT_EXPIRATION_MILLISECONDS": "100", "NETRA_TRACING_CONTEXT_CLEANUP_INTERVAL": "200", "NETRA_TRACING_INFERENCE": "certain",
 		"NETRA_HTTP_TRACING_IGNORED_PATHS": "/a,/b", "HTTP_HEADER_TAG_MAP": "X-Tenant:tenant, X-B:b", "HTTP_COOKIE_TAG_MAP": "Sid:session", "POD_NAMESPACE": "shop", "POD_NAME": "orders-1",
 	})
 	if err != nil {
@@ -47,7 +47,7 @@ func TestEveryVariable(t *testing.T) {
 		trace: trace.Settings{
 			RequestIDHeader: "X-Id", SourceHeader: "X-From", SourceValue: "orders", Propagation: []trace.Format{"b3", "b3multi"},
 			HeaderTags: map[string]string{"x-tenant": "tenant", "x-b": "b"}, CookieTags: map[string]string{"Sid": "session"},
-			IgnoredPaths: []string{"/a", "/b"}, Expiration: 100 * time.Millisecond, CleanupInterval: 200 * time.Millisecond, Namespace: "shop",
+			IgnoredPaths: []string{"/a", "/b"}, Expiration: 100 * time.Millisecond, CleanupInterval: 200 * time.Millisecond, Inference: trace.InferCertain, Namespace: "shop",
 		},
 		process: []trace.Tag{{Key: "k8s.namespace.name", Value: "shop"}, {Key: "k8s.pod.name", Value: "orders-1"}},
 	}
@@ -70,7 +70,7 @@ func TestFaultsAreAllNamed(t *testing.T) {
 	faulty := map[string]string{
 		"NETRA_PORT": "0", "NETRA_ADMIN_PORT": "14955", "NETRA_PPROF_PORT": "x", "NETRA_LOGGER_LEVEL": "loud", "NETRA_DRAIN_TIMEOUT": "10",
 		"NETRA_HTTP_PORTS": "http", "NETRA_PROPAGATION": "w3c,zipkin", "NETRA_HTTP_REQUEST_ID_HEADER_NAME": "X Id", "NETRA_HTTP_X_SOURCE_VALUE": "a\r\nb",
-		"NETRA_TRACING_CONTEXT_EXPIRATION_MILLISECONDS": "5s", "NETRA_TRACING_CONTEXT_CLEANUP_INTERVAL": "0",
+		"NETRA_TRACING_CONTEXT_EXPIRATION_MILLISECONDS": "5s", "NETRA_TRACING_CONTEXT_CLEANUP_INTERVAL": "0", "NETRA_TRACING_INFERENCE": "on",
 		"HTTP_HEADER_TAG_MAP": "X-Tenant", "HTTP_COOKIE_TAG_MAP": ":tag", "JAEGER_TAGS": "a=b,c",
 	}
 	_, err := read(faulty)

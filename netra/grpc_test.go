@@ -80,9 +80,9 @@ func TestGRPCInAPod(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for _, test := range []struct {
-		name, code string
-		status     *grpc_testing.EchoStatus
-	}{{"answered", "0", nil}, {"failed", "5", &grpc_testing.EchoStatus{Code: int32(codes.NotFound), Message: "no such order"}}} {
+		name, code, link string
+		status           *grpc_testing.EchoStatus
+	}{{"answered", "0", "inferred", nil}, {"failed", "5", "likely", &grpc_testing.EchoStatus{Code: int32(codes.NotFound), Message: "no such order"}}} {
 		t.Run(test.name, func(t *testing.T) {
 			body := make([]byte, 100_000)
 			answer, err := client.UnaryCall(ctx, &grpc_testing.SimpleRequest{Payload: &grpc_testing.Payload{Body: body}, ResponseStatus: test.status})
@@ -94,7 +94,7 @@ func TestGRPCInAPod(t *testing.T) {
 				t.Errorf("answer of %d bytes, %v", len(answer.GetPayload().GetBody()), err)
 			}
 			server, call := spans.find(t, traceparentOf(t, <-heads)[2]), spans.find(t, traceparentOf(t, <-heads)[2])
-			if call.ParentSpanId != server.SpanId || tag(call, "netra.link") != "inferred" {
+			if call.ParentSpanId != server.SpanId || tag(call, "netra.link") != test.link {
 				t.Errorf("the call is below %x, want %x: %+v", call.ParentSpanId, server.SpanId, call)
 			}
 			for _, s := range []struct {

@@ -46,6 +46,12 @@
 //	                              how long a request's context is kept after it
 //	NETRA_TRACING_CONTEXT_CLEANUP_INTERVAL (1000)
 //	                              how often, in milliseconds, old ones are removed
+//	NETRA_TRACING_INFERENCE (likely)
+//	                              which outbound requests without headers are
+//	                              joined to the only inbound one in flight:
+//	                              likely: all; certain: only where no request of
+//	                              another trace was answered within the
+//	                              expiration; off: none
 //	NETRA_HTTP_TRACING_IGNORED_PATHS
 //	                              paths, separated by commas, without spans and
 //	                              trace headers

@@ -42,7 +42,7 @@ func TestInAPod(t *testing.T) {
 	capture(t, pod)
 	heads := startServices(t, pod, peer)
 
-	for _, family := range []struct{ pod, peer string }{{podV4, peerV4}, {"[" + podV6 + "]", "[" + peerV6 + "]"}} {
+	for _, family := range []struct{ pod, peer, link string }{{podV4, peerV4, "inferred"}, {"[" + podV6 + "]", "[" + peerV6 + "]", "likely"}} {
 		t.Run(family.pod, func(t *testing.T) {
 			client := clientIn(peer)
 			answer, err := client.Get("http://" + family.pod + ":8080/orders/17?call=" + family.peer)
@@ -61,7 +61,7 @@ func TestInAPod(t *testing.T) {
 			if server.OperationName != "GET /orders/{id}" || server.ParentSpanId != 0 || tag(server, "span.kind") != "server" {
 				t.Errorf("server span %+v", server)
 			}
-			if call.OperationName != "GET /inventory/{id}" || call.ParentSpanId != server.SpanId || tag(call, "netra.link") != "inferred" ||
+			if call.OperationName != "GET /inventory/{id}" || call.ParentSpanId != server.SpanId || tag(call, "netra.link") != family.link ||
 				tag(call, "peer.address") != family.peer+":9090" {
 				t.Errorf("client span %+v", call)
 			}
@@ -99,7 +99,7 @@ func expectMetrics(t *testing.T, peer netns) {
 		`netra_requests_total{direction="inbound",peer="",code="2xx"} 2`,
 		`netra_requests_total{direction="outbound",peer="10.77.0.2",code="2xx"} 1`,
 		`netra_requests_total{direction="outbound",peer="fd77::2",code="2xx"} 1`,
-		`netra_links_total{link="inferred"} 2`,
+		`netra_links_total{link="inferred"} 1`, `netra_links_total{link="likely"} 1`,
 		`netra_blind_copies_total{direction="inbound",reason="server_first"} 2`,
 		`netra_refused_connections_total{direction="inbound",reason="not_redirected"} 2`,
 		`netra_panics_total 0`,

@@ -67,6 +67,9 @@ func (w *world) ask(ctx context.Context, number int) error {
 		return err
 	}
 	request.Header.Set(truthHeader, strconv.Itoa(number))
+	if w.page > 0 {
+		request.Header.Set("traceparent", fmt.Sprintf("00-%032x-%016x-01", number/w.page+1, number+1))
+	}
 	response, err := w.asking.Do(request)
 	if err != nil {
 		return err
@@ -123,8 +126,14 @@ func (w *world) judge(r *row) error {
 		if err := counts.add(link); err != nil {
 			return err
 		}
-		if c.kind == causeRequest && link == trace.LinkInferred && w.requests[c.request] == spanID(s.Context.Parent) {
+		if c.kind != causeRequest || w.requests[c.request] != spanID(s.Context.Parent) {
+			continue
+		}
+		switch link {
+		case trace.LinkInferred:
 			r.Right++
+		case trace.LinkLikely:
+			r.RightLikely++
 		}
 	}
 	return nil

@@ -27,6 +27,9 @@ type scenario struct {
 	after bool
 	// fresh says that every request and every call has a connection of its own.
 	fresh bool
+	// page is how many requests in a row are of one trace, as those of a page
+	// whose front end is traced; 0: requests come without trace headers.
+	page int
 	// http2 says that all clients share one connection of HTTP/2, as behind a
 	// gateway; who gives up resets a stream.
 	http2 bool
@@ -43,6 +46,8 @@ var scenarios = []scenario{
 	{name: "calls with pauses", pause: pause, keep: keep},
 	{name: "a connection for each", pause: pause, keep: keep, fresh: true},
 	{name: "clients that think", pause: pause, think: 20 * pause, keep: keep},
+	{name: "clients that think, kept 10 ms", pause: pause, think: 20 * pause, keep: 2 * pause},
+	{name: "pages of 10 requests", pause: pause, keep: keep, page: 10},
 	{name: "one of 20 slow", pause: pause, keep: keep, slow: 20},
 	{name: "one of 20 given up", pause: pause, keep: keep, abandon: 20},
 	// Each reset makes all ambiguous for as long as contexts are kept; by the

@@ -336,7 +336,7 @@ func TestStreamsJoinAsRequestsDo(t *testing.T) {
 	a.expectLink("X-Request-Id: mine\r\n", trace.LinkRequestID, two)
 	server.headers(1, true, ":status: 200")
 	client.read()
-	a.expectLink("", trace.LinkInferred, two)
+	a.expectLink("", trace.LinkLikely, two)
 }
 
 func TestHeadOfAStream(t *testing.T) {

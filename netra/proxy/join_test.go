@@ -115,7 +115,7 @@ func TestJoinsTheOnlyRequestInFlight(t *testing.T) {
 	two := a.request("")
 	a.expectLink("", trace.LinkAmbiguous, nil)
 	a.answer(one)
-	a.expectLink("", trace.LinkInferred, two)
+	a.expectLink("", trace.LinkLikely, two) // or what the application goes on with after the answer
 	a.answer(two)
 	a.expectLink("", trace.LinkNone, nil)
 }

@@ -62,7 +62,7 @@ type Closing struct {
 func (t *Tracer) Open(direction Direction, server netip.AddrPort) *Connection {
 	c := &Connection{tracer: t, direction: direction, server: server, start: t.now(), link: LinkNone}
 	if direction == Outbound {
-		c.parent, c.link = t.flights.infer(c.start, t.settings.Expiration)
+		c.parent, c.link = t.flights.infer(c.start, t.settings.Expiration, t.settings.Inference)
 	}
 	return c
 }

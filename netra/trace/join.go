@@ -12,18 +12,42 @@ type Link string
 const (
 	LinkHeaders   Link = "headers"    // trace headers of the request
 	LinkRequestID Link = "request-id" // the request id of an inbound request
-	LinkInferred  Link = "inferred"   // the only inbound request in flight
-	LinkAmbiguous Link = "ambiguous"  // there are several: a root
+	LinkInferred  Link = "inferred"   // the only inbound request that it can be of
+	LinkLikely    Link = "likely"     // the only one in flight; of another trace one was answered a moment ago
+	LinkAmbiguous Link = "ambiguous"  // it can be of several: a root
 	LinkNone      Link = "none"       // there is none: a root
 )
 
-// flights is the set of inbound requests in flight.
+// Inference says how sure netra must be to join an outbound request that has no
+// header to an inbound one.
+type Inference string
+
+// The degrees of inference, from the most links to none.
+const (
+	InferLikely  Inference = "likely"  // inferred and likely links are made
+	InferCertain Inference = "certain" // what would be likely is ambiguous, a root
+	InferOff     Inference = "off"     // all are roots
+)
+
+// flights is the set of inbound requests in flight, and what it has to know of
+// those that were.
 type flights struct {
 	mu    sync.Mutex
 	first *flight
 	count int
 	// last is when one that cannot be seen was last active.
 	last time.Time
+	// answered is the last request that was answered; before it, the last of
+	// any other trace. Whatever a request's own trace is, one of the two is the
+	// last of another one.
+	answered, before answered
+}
+
+// answered is a request that the application has answered: it may still be at
+// work on it.
+type answered struct {
+	context Context // invalid where it was not traced: nobody knows whose it was
+	at      time.Time
 }
 
 // flight is one inbound request in flight. One without a valid context (an
@@ -45,9 +69,16 @@ func (s *flights) begin(f *flight) {
 	s.count++
 }
 
-func (s *flights) end(f *flight) {
+// end removes a request. An answered one is remembered for its trace.
+func (s *flights) end(f *flight, wasAnswered bool, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if wasAnswered {
+		if !s.answered.context.same(f.context) {
+			s.before = s.answered
+		}
+		s.answered = answered{f.context, now}
+	}
 	if f.prev != nil {
 		f.prev.next = f.next
 	} else {
@@ -66,9 +97,10 @@ func (s *flights) unseen(now time.Time) {
 	s.last = now
 }
 
-// infer returns the context of the only request in flight.
-func (s *flights) infer(now time.Time, keep time.Duration) (Context, Link) {
-	f, link := s.only(now, keep)
+// infer returns the context of the request that an outbound one without a
+// header is joined to; an invalid one where it is a root.
+func (s *flights) infer(now time.Time, keep time.Duration, degree Inference) (Context, Link) {
+	f, link := s.only(now, keep, degree)
 	switch {
 	case f == nil:
 		return Context{}, link
@@ -79,18 +111,33 @@ func (s *flights) infer(now time.Time, keep time.Duration) (Context, Link) {
 }
 
 // only returns the only request in flight, unless another one may be unseen
-// that was active less than keep ago.
-func (s *flights) only(now time.Time, keep time.Duration) (*flight, Link) {
+// that was active less than keep ago. It is likely, and no more, where one of
+// another trace was answered less than keep ago. There is none where the degree
+// asks for more.
+func (s *flights) only(now time.Time, keep time.Duration, degree Inference) (*flight, Link) {
+	if degree == InferOff {
+		return nil, LinkNone
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	unseen := !s.last.IsZero() && now.Sub(s.last) < keep
+	recent := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) < keep }
 	switch {
 	case s.count == 0:
 		return nil, LinkNone
-	case s.count > 1 || unseen:
+	case s.count > 1 || recent(s.last):
 		return nil, LinkAmbiguous
 	}
-	return s.first, LinkInferred
+	other := s.answered
+	if other.context.same(s.first.context) {
+		other = s.before
+	}
+	switch {
+	case !recent(other.at):
+		return s.first, LinkInferred
+	case degree == InferCertain:
+		return nil, LinkAmbiguous
+	}
+	return s.first, LinkLikely
 }
 
 // maxContexts bounds the table of request ids; at the default expiration it

@@ -139,7 +139,7 @@ func (t *Tracer) parent(f *fields, requestID string, now time.Time) (extracted, 
 			ctx, link = Context{}, LinkAmbiguous
 		}
 	} else {
-		ctx, link = t.flights.infer(now, t.settings.Expiration)
+		ctx, link = t.flights.infer(now, t.settings.Expiration, t.settings.Inference)
 	}
 	if !ctx.Valid() {
 		return own, link
@@ -232,7 +232,8 @@ func (r *Request) End(result Result) {
 	t := r.tracer
 	now := t.now()
 	if r.direction == Inbound {
-		t.flights.end(&r.flight)
+		// A probe's work is nobody's: it makes no request of a user doubtful.
+		t.flights.end(&r.flight, result.Reason == "" && !r.silent, now)
 		if result.Reason != "" && !result.Unsent { // the application may still be at work on it
 			t.flights.unseen(now)
 		}

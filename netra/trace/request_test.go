@@ -174,11 +174,11 @@ func TestUnseenRequestsAreForgotten(t *testing.T) {
 	tracer.now = c.now
 	tracer.Unseen()
 	tracer.Begin(Inbound, head("GET", "/"))
-	if _, link := tracer.flights.infer(c.now(), 5*time.Second); link != LinkAmbiguous {
+	if _, link := tracer.flights.infer(c.now(), 5*time.Second, InferLikely); link != LinkAmbiguous {
 		t.Errorf("link = %s, want ambiguous", link)
 	}
 	c.pass(5 * time.Second)
-	if _, link := tracer.flights.infer(c.now(), 5*time.Second); link != LinkInferred {
+	if _, link := tracer.flights.infer(c.now(), 5*time.Second, InferLikely); link != LinkInferred {
 		t.Errorf("link = %s, want inferred", link)
 	}
 }
@@ -224,6 +224,54 @@ func TestUnsentRequestIsNoOrigin(t *testing.T) {
 		if got := tags(last); !strings.Contains(got, "netra.link="+string(c.link)) {
 			t.Errorf("after %+v the request out has %s, want the link %s", c.result, got, c.link)
 		}
+	}
+}
+
+// What an application goes on with after an answer may be mistaken for the next
+// user's: such links are said to be likely, and are made only where that will do.
+func TestAnsweredRequestsMakeTheNextOnesLikely(t *testing.T) {
+	const page = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	const other = "traceparent: 00-0af7651916cd43dd8448eb211c80319d-b7ad6b7169203331-01"
+	type step struct {
+		path   string
+		fields []string
+		after  time.Duration // the time since the step before
+		link   Link
+	}
+	for _, c := range []struct {
+		name   string
+		degree Inference
+		steps  []step
+	}{
+		{"two users", InferLikely, []step{{"/", nil, 0, LinkInferred}, {"/", nil, 0, LinkLikely}, {"/", nil, 4999 * time.Millisecond, LinkLikely}, {"/", nil, 5 * time.Second, LinkInferred}}},
+		{"one trace", InferLikely, []step{{"/", []string{page}, 0, LinkInferred}, {"/", []string{page}, 0, LinkInferred}, {"/", []string{other}, 0, LinkLikely}, {"/", []string{other}, 0, LinkLikely}, {"/", []string{other}, 5 * time.Second, LinkInferred}, {"/", []string{other}, 0, LinkInferred}}},
+		{"traces in turn", InferLikely, []step{{"/", []string{page}, 0, LinkInferred}, {"/", []string{other}, 0, LinkLikely}, {"/", []string{page}, 0, LinkLikely}, {"/", []string{other}, 5 * time.Second, LinkInferred}, {"/", []string{page}, 0, LinkLikely}}},
+		{"an ignored path", InferLikely, []step{{"/ignored", nil, 0, LinkNone}, {"/", []string{page}, 0, LinkLikely}, {"/", []string{page}, 5 * time.Second, LinkInferred}}},
+		{"a probe", InferLikely, []step{{"/", []string{"User-Agent: kube-probe/1.36"}, 0, LinkNone}, {"/", nil, 0, LinkInferred}}},
+		{"certain", InferCertain, []step{{"/", nil, 0, LinkInferred}, {"/", nil, 0, LinkAmbiguous}, {"/", nil, 5 * time.Second, LinkInferred}}},
+		{"off", InferOff, []step{{"/", nil, 0, LinkNone}, {"/", nil, 0, LinkNone}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tr, exported := newTracer(func(s *Settings) {
+				s.Expiration, s.IgnoredPaths, s.Inference = 5*time.Second, []string{"/ignored"}, c.degree
+			})
+			now := &clock{time.Unix(1e9, 0)}
+			tr.now = now.now
+			for i, s := range c.steps {
+				now.pass(s.after)
+				in, _ := tr.Begin(Inbound, head("GET", s.path, s.fields...))
+				out, _ := tr.Begin(Outbound, head("GET", "/out"))
+				out.End(Result{})
+				span := exported.spans[len(exported.spans)-1]
+				if got := tags(span); !strings.Contains(got, "netra.link="+string(s.link)) {
+					t.Errorf("step %d: %s, want the link %s", i, got, s.link)
+				}
+				if joined := s.link == LinkInferred || s.link == LinkLikely; joined != (span.Context.Parent != 0 && span.Context.Parent == in.context.Span) {
+					t.Errorf("step %d: link %s and parent %x of %x", i, s.link, span.Context.Parent, in.context.Span)
+				}
+				in.End(Result{})
+			}
+		})
 	}
 }
 

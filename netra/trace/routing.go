@@ -172,7 +172,7 @@ func (t *Tracer) joinedRoutes(f *fields) routeList {
 	if own.Valid() {
 		return ""
 	}
-	if only, _ := t.flights.only(now, t.routing.settings.Expiration); only != nil {
+	if only, _ := t.flights.only(now, t.routing.settings.Expiration, t.settings.Inference); only != nil {
 		return only.routes
 	}
 	return ""

@@ -12,19 +12,22 @@
 //
 //   - what its headers name (the application forwarded or made them),
 //   - the inbound request that has the same request id,
-//   - the only inbound request in flight in this pod (netra.link=inferred);
-//     where there are several, or where one that cannot be seen could be the
-//     origin, the span is a root (netra.link=ambiguous).
+//   - the only inbound request in flight in this pod, unless one that cannot be
+//     seen could be the origin as well. It is netra.link=inferred where no
+//     request of another trace was answered within the time that a context is
+//     kept (NETRA_TRACING_CONTEXT_…), so that no two users' requests are mixed
+//     up; netra.link=likely where one was, for an application may go on with
+//     what it has answered;
+//   - else none: a root, netra.link=ambiguous where there were several.
 //
 // A request is in flight from its head to the last byte of its response. What
 // cannot be seen is: bytes on inbound connections that are not HTTP, and the
 // work that goes on after a client has given up; both make the answer
-// ambiguous for as long as a context is kept (NETRA_TRACING_CONTEXT_…). So an
-// inferred link is not made where two users' requests could be mixed up. What
-// leaves no mark on the wire is accepted: where exactly one request is in flight,
-// a call that the application makes on its own, by a timer, or for a request
-// that it has answered, or that was given up longer ago than a context is kept,
-// is joined to that one. bench/inference measures how often.
+// ambiguous for as long as a context is kept. What leaves no mark on the wire is
+// accepted: a call that the application makes on its own, by a timer, or for a
+// request that ended longer ago than that, is joined to the one that is alone in
+// flight. bench/inference measures how often. Settings.Inference says which of
+// these links are made.
 //
 // Finished spans go to an Exporter: JaegerExporter, or OTLPExporter, for
 // OpenTelemetry's collectors. Tags keep their names in both; of OTLP's spans the
@@ -134,6 +137,9 @@ type Settings struct {
 	CleanupInterval time.Duration
 	// Namespace is the pod's own; it is left out of peers' names.
 	Namespace string
+	// Inference says which links are made to requests in flight; InferLikely
+	// where it is empty.
+	Inference Inference
 	// Routing says whether and how requests are routed.
 	Routing Routing
 }

@@ -38,6 +38,7 @@ var (
 	port        = func(r *env.Reader, name string) { r.Int(name, 1, 1, 65535) }
 	probability = func(r *env.Reader, name string) { r.Float(name, 1, 0, 1) }
 	backend     = func(r *env.Reader, name string) { r.OneOf(name, "auto", "auto", "nftables", "iptables") }
+	inference   = func(r *env.Reader, name string) { r.OneOf(name, "likely", "likely", "certain", "off") }
 	logLevel    = func(r *env.Reader, name string) { r.OneOf(name, "info", "debug", "info", "warn", "error") }
 )
 
@@ -91,6 +92,7 @@ var known = map[string]variable{
 	"netra-propagation":                             {"NETRA_PROPAGATION", toNetra, anyText},
 	"netra-tracing-context-expiration-milliseconds": {"NETRA_TRACING_CONTEXT_EXPIRATION_MILLISECONDS", toNetra, millis},
 	"netra-tracing-context-cleanup-interval":        {"NETRA_TRACING_CONTEXT_CLEANUP_INTERVAL", toNetra, millis},
+	"netra-tracing-inference":                       {"NETRA_TRACING_INFERENCE", toNetra, inference},
 
 	"git-url":          {api.EnvGitURL, toStinger, httpURL},
 	"app-path":         {api.EnvAppPath, toStinger, directory},
