@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 func TestInAPod(t *testing.T) {
 	pod, peer := podAndPeer(t)
 	collector := newCollector(t, peer)
-	stop := startNetra(t, pod, "JAEGER_SERVICE_NAME=orders", "JAEGER_ENDPOINT=http://"+peerV4+":14268/api/traces", "POD_NAMESPACE=shop")
+	stop := startNetra(t, pod, "JAEGER_SERVICE_NAME=orders", "JAEGER_ENDPOINT=http://"+peerV4+":14268/api/traces", "POD_NAMESPACE=shop", "NETRA_TRACING_CONTEXT_EXPIRATION_MILLISECONDS=60000")
 	capture(t, pod)
 	heads := startServices(t, pod, peer)
 

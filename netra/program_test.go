@@ -21,7 +21,8 @@ func captured(t *testing.T) (pod, peer netns, spans *collector, stop func() erro
 	t.Helper()
 	pod, peer = podAndPeer(t)
 	spans = newCollector(t, peer)
-	stop = startNetra(t, pod, "JAEGER_SERVICE_NAME=orders", "JAEGER_ENDPOINT=http://"+peerV4+":14268/api/traces", "JAEGER_REPORTER_FLUSH_INTERVAL=20ms")
+	stop = startNetra(t, pod, "JAEGER_SERVICE_NAME=orders", "JAEGER_ENDPOINT=http://"+peerV4+":14268/api/traces", "JAEGER_REPORTER_FLUSH_INTERVAL=20ms",
+		"NETRA_TRACING_CONTEXT_EXPIRATION_MILLISECONDS=60000") // however long the machine stalls
 	capture(t, pod)
 	return pod, peer, spans, stop
 }
