@@ -46,6 +46,8 @@ type InjectionStatus struct {
 	Skipped map[string]string `json:"skipped,omitempty"`
 	// Stingers lists the supervised containers with their Stinger's port.
 	Stingers []StingerEndpoint `json:"stingers,omitempty"`
+	// Probes lists the probes that were rewritten, as they were before.
+	Probes []RewrittenProbe `json:"probes,omitempty"`
 }
 
 // StingerEndpoint is where one container's Stinger listens.

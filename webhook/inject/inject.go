@@ -163,6 +163,7 @@ func (in *injection) run() {
 	status := api.InjectionStatus{Version: in.settings.Version, Service: in.service, Injected: []string{}, Skipped: map[string]string{}}
 	if ask.netra {
 		in.part(&status, PartNetra, in.addNetra)
+		status.Probes = in.rewriteProbes(status)
 	}
 	if ask.stinger {
 		in.part(&status, PartStinger, func() Reason {
