@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/netra/metrics"
 )
 
@@ -14,8 +15,8 @@ import (
 // reads one.
 const maxAdminBody = 1 << 10
 
-// admin returns the handler of the admin port.
-func admin(set *metrics.Set, ready *atomic.Bool) http.Handler {
+// admin returns the handler of the admin port; own are netra's ports.
+func admin(set *metrics.Set, ready *atomic.Bool, own ...uint16) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
@@ -31,6 +32,7 @@ func admin(set *metrics.Set, ready *atomic.Bool) http.Handler {
 		}
 		fmt.Fprintln(w, "ok")
 	})
+	mux.Handle("GET "+api.PathProbeTCP+"{port}", newTCPProber(set, own))
 	return http.MaxBytesHandler(mux, maxAdminBody)
 }
 

@@ -95,8 +95,9 @@ func (s settings) proxy(ctx context.Context, tracer *trace.Tracer, set *metrics.
 	var servers sync.WaitGroup
 	defer func() { stop(); servers.Wait() }()
 	var ready atomic.Bool
+	own := []uint16{uint16(s.inboundPort), uint16(s.outboundPort), uint16(s.adminPort)}
 	servers.Go(func() {
-		if err := run.Serve(serving, listeners[2], adminServer(admin(set, &ready)), adminGrace); err != nil {
+		if err := run.Serve(serving, listeners[2], adminServer(admin(set, &ready, own...)), adminGrace); err != nil {
 			logger.Warn("serving the admin port", "error", err)
 		}
 	})
@@ -117,7 +118,6 @@ func (s settings) proxy(ctx context.Context, tracer *trace.Tracer, set *metrics.
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		}
 	}
-	own := []uint16{uint16(s.inboundPort), uint16(s.outboundPort), uint16(s.adminPort)}
 	p, err := proxy.New(proxy.Settings{
 		Destination: proxy.OriginalDestination,
 		OwnPorts:    own,
@@ -133,7 +133,7 @@ func (s settings) proxy(ctx context.Context, tracer *trace.Tracer, set *metrics.
 	}
 	logger.Info("serving", "version", version.String(), "service", s.serviceName, "exporter", s.exporter,
 		"inbound", s.inboundPort, "outbound", s.outboundPort, "admin", s.adminPort)
-	ready.Store(true)
+	ready.Store(true) // all listeners are there: who comes now waits for Run at most
 	stopReady := context.AfterFunc(ctx, func() { ready.Store(false) })
 	defer stopReady()
 	return p.Run(ctx, listeners[0], listeners[1], s.drainTimeout)

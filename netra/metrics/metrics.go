@@ -47,8 +47,18 @@ type (
 	PeerBytes struct{ Direction, Peer, Way string }
 	// Cause labels series by direction and reason.
 	Cause struct{ Direction, Reason string }
+	// Probe labels netra_probes_total. Kind is one of the constants below, Code
+	// as in Request.
+	Probe struct{ Kind, Code string }
 	// Result labels netra_routed_requests_total.
 	Result struct{ Direction, Result string }
+)
+
+// Kinds of a Probe.
+const (
+	ProbeHTTP = "http"      // a request of the kubelet's to the application; gRPC, too
+	ProbeHook = "lifecycle" // the kubelet's call of a postStart or preStop hook
+	ProbeTCP  = "tcp"       // a question to netra whether a port accepts
 )
 
 // Set holds all series of one netra.
@@ -59,6 +69,7 @@ type Set struct {
 	DialErrors  Vec[Cause]
 	Links       Vec[string]
 	Routed      Vec[Result]
+	Probes      Vec[Probe]
 	TCP         Vec[Closing]
 	TCPOpen     Vec[Connection]
 	TCPBytes    Vec[PeerBytes]

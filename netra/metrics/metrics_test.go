@@ -24,6 +24,7 @@ func TestText(t *testing.T) {
 	s.Refused.Add(Cause{"outbound", "loop"}, 2)
 	s.Links.Add("inferred", 4)
 	s.Routed.Add(Result{"outbound", "routed"}, 6)
+	s.Probes.Add(Probe{ProbeTCP, "5xx"}, 8)
 	s.Inbound.Connections.Add(7)
 	s.Inbound.Open.Add(2)
 	s.Outbound.ResponseBytes.Add(1 << 40)

@@ -40,6 +40,10 @@ func (s *Set) text(b *bytes.Buffer) {
 		return label("direction", k.Direction) + "," + label("result", k.Result)
 	})
 
+	vec(b, &s.Probes, "netra_probes_total", "The kubelet's probes and hooks by status class; none of them is in the series of requests.", func(k Probe) string {
+		return label("kind", k.Kind) + "," + label("code", k.Code)
+	})
+
 	head(b, "netra_spans_total", "counter", "Spans handed to the exporter.")
 	sample(b, "netra_spans_total", "", s.Spans.Load())
 	head(b, "netra_spans_dropped_total", "counter", "Spans lost because the exporter's queue was full or its backend failed.")
