@@ -19,7 +19,7 @@ type Request struct {
 	peer      string
 	status    int
 	call      *call // nil unless it is gRPC
-	silent    bool  // no metrics: a probe
+	silent    bool  // the kubelet's: neither span nor traffic
 	spanned   bool  // it has a span
 	context   Context
 	name      string
@@ -27,6 +27,7 @@ type Request struct {
 	requestID string
 	flight    flight
 	routed    routed
+	kubelet   string // a silent one's kind, as metrics.Probe has it
 }
 
 // Result is how a request ended.
@@ -55,8 +56,23 @@ const (
 	ReasonRefused     = "stream refused" // the server has not looked at it
 )
 
-// probeAgent is how kubelet's probes name themselves.
-const probeAgent = "kube-probe/"
+// How the kubelet names itself, unless a probe's own headers do: in probes, by
+// gRPC as by HTTP, and in hooks.
+var (
+	probeAgent = []byte("kube-probe/")
+	hookAgent  = []byte("kube-lifecycle/")
+)
+
+// ofKubelet says what a request of the kubelet's is, a kind of metrics.Probe.
+func ofKubelet(agent []byte) (kind string) {
+	switch {
+	case bytes.HasPrefix(agent, probeAgent):
+		return metrics.ProbeHTTP
+	case bytes.HasPrefix(agent, hookAgent):
+		return metrics.ProbeHook
+	}
+	return ""
+}
 
 // Begin starts a request whose head has been read and returns the header fields
 // to be written into it.
@@ -82,7 +98,8 @@ func (t *Tracer) Begin(direction Direction, head Head) (*Request, []Edit) {
 
 func (t *Tracer) inbound(r *Request, head Head, f *fields) []Edit {
 	r.peer = t.metrics.Peer(PeerName(clip(f.value[hSource]), t.settings.Namespace))
-	r.silent = bytes.HasPrefix(f.value[hUserAgent], []byte(probeAgent))
+	r.kubelet = ofKubelet(f.value[hUserAgent])
+	r.silent = r.kubelet != ""
 	if r.silent || t.off || t.ignores(head.Target) {
 		return nil
 	}
@@ -234,7 +251,9 @@ func (r *Request) End(result Result) {
 	if r.direction == Inbound {
 		// A probe's work is nobody's: it makes no request of a user doubtful.
 		t.flights.end(&r.flight, result.Reason == "" && !r.silent, now)
-		if result.Reason != "" && !result.Unsent { // the application may still be at work on it
+		// Of a probe that is answered the kubelet reads 10 KiB, and hangs up.
+		over := result.Unsent || r.silent && r.status != 0
+		if result.Reason != "" && !over { // the application may still be at work on it
 			t.flights.unseen(now)
 		}
 		t.contexts.end(r.requestID, now)
@@ -243,9 +262,7 @@ func (r *Request) End(result Result) {
 		}
 	}
 	duration := now.Sub(r.start)
-	if !r.silent {
-		r.count(duration, result)
-	}
+	r.count(duration, result)
 	if !r.spanned || !r.context.Sampled {
 		return
 	}
@@ -283,6 +300,10 @@ func (r *Request) count(duration time.Duration, result Result) {
 	code := "none"
 	if r.status != 0 {
 		code = strconv.Itoa(r.status/100) + "xx"
+	}
+	if r.silent {
+		r.tracer.metrics.Probes.Add(metrics.Probe{Kind: r.kubelet, Code: code}, 1)
+		return
 	}
 	key := metrics.Request{Direction: r.direction.String(), Peer: r.peer, Code: code}
 	r.tracer.metrics.Requests.Observe(key, duration, result.RequestBytes, result.ResponseBytes)

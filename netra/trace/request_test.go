@@ -301,3 +301,63 @@ func TestNothingIsWrittenWithoutAnExporter(t *testing.T) {
 		}
 	}
 }
+
+// What the kubelet asks is counted apart, and what an application does for it is
+// nobody's.
+func TestKubeletsRequests(t *testing.T) {
+	for agent, kind := range map[string]string{
+		"kube-probe/1.36": metrics.ProbeHTTP, "kube-probe/1.36 grpc-go/1.84.0": metrics.ProbeHTTP, "kube-lifecycle/1.36": metrics.ProbeHook,
+	} {
+		tracer, exported := newTracer(nil)
+		request, edits := tracer.Begin(Inbound, head("GET", "/ready", "User-Agent: "+agent))
+		call, _ := tracer.Begin(Outbound, head("GET", "/b"))
+		call.End(Result{})
+		request.Answered(503)
+		request.End(Result{})
+		if len(edits) > 0 {
+			t.Errorf("%s: edits %v", agent, edits)
+		}
+		if len(exported.spans) != 1 || !strings.Contains(tags(exported.spans[0]), "netra.link=none") {
+			t.Errorf("%s: spans %v, want that of the call alone, a root", agent, exported.spans)
+		}
+		if n := tracer.metrics.Probes.Value(metrics.Probe{Kind: kind, Code: "5xx"}); n != 1 {
+			t.Errorf("%s counts %d times as %s", agent, n, kind)
+		}
+		if n := tracer.metrics.Requests.Value(metrics.Request{Direction: "inbound", Code: "5xx"}); n != 0 {
+			t.Errorf("%s counts %d times as traffic", agent, n)
+		}
+	}
+	for _, agent := range []string{"", "kube-prober/1", "mine kube-probe/1.36", "Kube-Probe/1.36", "kube-lifecycle"} {
+		tracer, _ := newTracer(nil)
+		request, edits := tracer.Begin(Inbound, head("GET", "/ready", "User-Agent: "+agent))
+		request.End(Result{})
+		if len(edits) == 0 || tracer.metrics.Requests.Value(metrics.Request{Direction: "inbound", Code: "none"}) != 1 {
+			t.Errorf("%q is taken for the kubelet", agent)
+		}
+	}
+}
+
+// A kubelet hangs up in the middle of a long answer, and every few seconds; the
+// requests of others do not become ambiguous by it. One that was not answered may
+// still be at work.
+func TestProbesThatEndEarly(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(*Request)
+		want Link
+	}{
+		{"answered", func(r *Request) { r.Answered(200); r.End(Result{Reason: ReasonClientReset}) }, LinkInferred},
+		{"refused", func(r *Request) { r.End(Result{Reason: "destination refused", Unsent: true}) }, LinkInferred},
+		{"timed out", func(r *Request) { r.End(Result{Reason: ReasonClientReset}) }, LinkAmbiguous},
+	} {
+		tracer, exported := newTracer(nil)
+		probe, _ := tracer.Begin(Inbound, head("GET", "/", "User-Agent: kube-probe/1.36"))
+		test.end(probe)
+		tracer.Begin(Inbound, head("GET", "/a"))
+		call, _ := tracer.Begin(Outbound, head("GET", "/b"))
+		call.End(Result{})
+		if got := tags(exported.spans[0]); !strings.Contains(got, "netra.link="+string(test.want)) {
+			t.Errorf("%s: %s, want link %s", test.name, got, test.want)
+		}
+	}
+}
