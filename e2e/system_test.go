@@ -67,6 +67,7 @@ func TestSystem(t *testing.T) {
 		{"HubReplaced", testHubReplaced},
 		{"Redeploy", testRedeploy},
 		{"AnnotatedPods", testAnnotatedPods},
+		{"Probes", testProbes},
 		{"JobEnds", testJobEnds},
 		{"WebhookDown", testWebhookDown},
 		{"DevspaceDelete", testDevspaceDelete},

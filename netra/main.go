@@ -24,7 +24,8 @@
 //
 //	NETRA_PORT (14956)            inbound listener
 //	NETRA_OUTBOUND_PORT (14955)   outbound listener
-//	NETRA_ADMIN_PORT (14958)      /metrics (Prometheus text), /healthz, /readyz
+//	NETRA_ADMIN_PORT (14958)      /metrics (Prometheus text), /healthz, /readyz,
+//	                              /probe/tcp/PORT
 //	NETRA_PPROF_PORT              pprof, on 127.0.0.1 only; unset: none
 //	NETRA_LOGGER_LEVEL (info)     debug, info, warn or error
 //	NETRA_DRAIN_TIMEOUT (10s)     how long to serve on after SIGTERM
@@ -175,8 +176,14 @@
 //
 // Other variables of OpenTelemetry's SDKs (OTEL_PROPAGATORS, …) are not read.
 //
-// Requests whose User-Agent begins with kube-probe/ are neither traced nor
-// counted. Netra must run as a user whose own traffic is not redirected (1337).
+// Requests to the application whose User-Agent begins with kube-probe/ or
+// kube-lifecycle/, by HTTP or gRPC, are the kubelet's probes and hooks: they pass
+// as they are, without a span, and only netra_probes_total counts them. Since
+// netra accepts at every redirected port, a probe by TCP is answered on the admin
+// port: GET /probe/tcp/8080 is 200 where the pod takes connections at port 8080 of
+// the address that was asked, and 503 where it does not.
+//
+// Netra must run as a user whose own traffic is not redirected (1337).
 package main
 
 import (
