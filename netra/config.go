@@ -3,16 +3,18 @@ package main
 import (
 	"flag"
 	"io"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/internal/env"
+	"github.com/formicarium/formicarium/internal/sidecar"
 	"github.com/formicarium/formicarium/netra/trace"
 )
 
 // settings are all that netra is told, apart from the JAEGER_ variables, which
-// are checked here and read by the Jaeger client itself.
+// are checked with the rest and read by the Jaeger client itself. The rules are
+// internal/sidecar's, since the webhook has to know them too.
 type settings struct {
 	showVersion  bool
 	serviceName  string
@@ -45,105 +47,56 @@ func readSettings(args []string, getenv func(string) string, stderr io.Writer) (
 		return s, err
 	}
 	r := env.NewReader(getenv)
-	process, service := readResource(r)
-	s.process = process
+	told := sidecar.ReadNetra(r)
 	if s.serviceName == "" {
-		s.serviceName = r.String(api.EnvJaegerServiceName, r.String("OTEL_SERVICE_NAME", service))
+		s.serviceName = told.ServiceName
 	}
 	if s.serviceName == "" && !s.showVersion {
 		r.Fault(api.EnvJaegerServiceName, "", "the service's name, here, in OTEL_SERVICE_NAME or by --service-name")
 	}
-	s.inboundPort = r.Int(api.EnvNetraPort, api.NetraInboundPort, 1, 65535)
-	s.outboundPort = r.Int(api.EnvNetraOutboundPort, api.NetraOutboundPort, 1, 65535)
-	s.adminPort = r.Int(api.EnvNetraAdminPort, api.NetraAdminPort, 1, 65535)
-	s.pprofPort = r.Int("NETRA_PPROF_PORT", 0, 1, 65535)
-	s.logLevel = r.OneOf("NETRA_LOGGER_LEVEL", "info", "debug", "info", "warn", "error")
-	s.drainTimeout = r.Duration("NETRA_DRAIN_TIMEOUT", 10*time.Second)
-	s.httpPorts, _ = r.Ports("NETRA_HTTP_PORTS", "*")
-	s.checkPorts(r)
-	s.trace = readTrace(r)
-	s.trace.Routing = readRouting(r, s.trace)
-	s.readExporter(r)
+	s.inboundPort, s.outboundPort, s.adminPort, s.pprofPort = told.InboundPort, told.OutboundPort, told.AdminPort, told.PprofPort
+	s.logLevel, s.drainTimeout, s.httpPorts = told.LogLevel, told.DrainTimeout, told.HTTPPorts
+	s.trace = traceSettings(told, r.String(api.EnvPodNamespace, ""))
+	s.process = processTags(r, told.Resource)
+	s.exporter = told.Exporter
+	if s.exporter == sidecar.ExporterOTLP {
+		s.otlp = otlpSettings(r, told.OTLP)
+	}
 	return s, r.Err()
 }
 
-// checkPorts reports ports that are used twice.
-func (s settings) checkPorts(r *env.Reader) {
-	used := map[int]string{0: ""}
-	for _, p := range []struct {
-		name string
-		port int
-	}{
-		{api.EnvNetraPort, s.inboundPort},
-		{api.EnvNetraOutboundPort, s.outboundPort},
-		{api.EnvNetraAdminPort, s.adminPort},
-		{"NETRA_PPROF_PORT", s.pprofPort},
-	} {
-		if other := used[p.port]; other != "" {
-			r.Fault(p.name, r.String(p.name, ""), "a port other than "+other+"'s")
-		}
-		if p.port != 0 {
-			used[p.port] = p.name
-		}
-	}
-}
-
-func readTrace(r *env.Reader) trace.Settings {
+func traceSettings(told sidecar.Netra, namespace string) trace.Settings {
+	t := told.Trace
 	s := trace.Settings{
-		RequestIDHeader: headerName(r, "NETRA_HTTP_REQUEST_ID_HEADER_NAME", "X-Request-Id"),
-		SourceHeader:    headerName(r, "NETRA_HTTP_X_SOURCE_HEADER_NAME", "X-Source"),
-		SourceValue:     r.String("NETRA_HTTP_X_SOURCE_VALUE", ""),
-		IgnoredPaths:    r.List("NETRA_HTTP_TRACING_IGNORED_PATHS"),
-		HeaderTags:      tagMap(r, "HTTP_HEADER_TAG_MAP", strings.ToLower),
-		CookieTags:      tagMap(r, "HTTP_COOKIE_TAG_MAP", func(name string) string { return name }),
-		Expiration:      r.Millis("NETRA_TRACING_CONTEXT_EXPIRATION_MILLISECONDS", 5*time.Second),
-		CleanupInterval: r.Millis("NETRA_TRACING_CONTEXT_CLEANUP_INTERVAL", time.Second),
-		Inference:       trace.Inference(r.OneOf("NETRA_TRACING_INFERENCE", string(trace.InferLikely), string(trace.InferLikely), string(trace.InferCertain), string(trace.InferOff))),
-		Namespace:       r.String(api.EnvPodNamespace, ""),
-		Propagation:     []trace.Format{trace.W3C, trace.Jaeger},
+		RequestIDHeader: t.RequestIDHeader, SourceHeader: t.SourceHeader, SourceValue: t.SourceValue,
+		IgnoredPaths: t.IgnoredPaths, HeaderTags: t.HeaderTags, CookieTags: t.CookieTags,
+		Expiration: t.Expiration, CleanupInterval: t.CleanupInterval, Inference: trace.Inference(t.Inference),
+		Namespace: namespace, Routing: trace.Routing(told.Routing),
 	}
-	if strings.ContainsFunc(s.SourceValue, func(c rune) bool { return c < ' ' || c == 0x7f }) {
-		r.Fault("NETRA_HTTP_X_SOURCE_VALUE", s.SourceValue, "a header's value, without control characters")
-	}
-	if s.CleanupInterval == 0 {
-		r.Fault("NETRA_TRACING_CONTEXT_CLEANUP_INTERVAL", "0", "at least 1 millisecond")
-	}
-	const name = "NETRA_PROPAGATION"
-	if list := r.List(name); list != nil {
-		s.Propagation = nil
-		for _, item := range list {
-			switch f := trace.Format(item); f {
-			case trace.W3C, trace.Jaeger, trace.B3, trace.B3Multi:
-				s.Propagation = append(s.Propagation, f)
-			default:
-				r.Fault(name, item, "w3c, jaeger, b3 or b3multi, separated by commas")
-			}
-		}
+	for _, format := range t.Propagation {
+		s.Propagation = append(s.Propagation, trace.Format(format))
 	}
 	return s
 }
 
-// headerName reads the name of a header field.
-func headerName(r *env.Reader, name, def string) string {
-	v := r.String(name, def)
-	if strings.Trim(v, "-_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") != "" {
-		r.Fault(name, v, "a header's name: letters, digits, - and _")
-		return def
-	}
-	return v
-}
-
-// tagMap reads name:tag pairs.
-func tagMap(r *env.Reader, name string, key func(string) string) map[string]string {
-	tags := map[string]string{}
-	for _, item := range r.List(name) {
-		from, tag, ok := strings.Cut(item, ":")
-		from, tag = strings.TrimSpace(from), strings.TrimSpace(tag)
-		if !ok || from == "" || tag == "" {
-			r.Fault(name, item, "name:tag pairs separated by commas")
-			continue
+// processTags returns where the spans come from: the pod, then what somebody
+// named, which is a choice and wins.
+func processTags(r *env.Reader, named []sidecar.Attribute) (tags []trace.Tag) {
+	set := func(key, value string) {
+		tag := trace.Tag{Key: key, Value: value}
+		if i := slices.IndexFunc(tags, func(t trace.Tag) bool { return t.Key == key }); i >= 0 {
+			tags[i] = tag
+			return
 		}
-		tags[key(from)] = tag
+		tags = append(tags, tag)
+	}
+	for _, tag := range podTags {
+		if value := r.String(tag.variable, ""); value != "" {
+			set(tag.key, value)
+		}
+	}
+	for _, a := range named {
+		set(a.Key, a.Value)
 	}
 	return tags
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,8 +39,8 @@ func configFromEnv(getenv func(string) string, writable func(dir string) bool) (
 		bind = "" // all addresses of whatever families there are
 	}
 	c := config{
-		app:            r.String(api.EnvAppPath, "/app"),
-		scripts:        r.String(api.EnvStingerScripts, "/scripts"),
+		app:            r.Directory(api.EnvAppPath, "/app"),
+		scripts:        r.Directory(api.EnvStingerScripts, "/scripts"),
 		gitURL:         r.String(api.EnvGitURL, ""),
 		startAfterPull: r.Bool(api.EnvStartAfterPull, false),
 		port:           r.Int(api.EnvStingerPort, api.StingerPort, 0, 65535),
@@ -52,28 +51,18 @@ func configFromEnv(getenv func(string) string, writable func(dir string) bool) (
 	if writable(podState) {
 		state = podState
 	}
-	c.state = r.String(api.EnvStingerState, state)
+	c.state = r.Directory(api.EnvStingerState, state)
 	c.validate(r)
 	c.app, c.scripts, c.state = filepath.Clean(c.app), filepath.Clean(c.scripts), filepath.Clean(c.state)
 	return c, r.Err()
 }
 
 func (c config) validate(r *env.Reader) {
-	for name, dir := range map[string]string{api.EnvAppPath: c.app, api.EnvStingerScripts: c.scripts, api.EnvStingerState: c.state} {
-		if !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
-			r.Fault(name, dir, "an absolute path other than /")
-		}
-	}
 	if within(c.state, c.app) || within(c.app, c.state) {
 		r.Fault(api.EnvStingerState, c.state, "a directory outside "+api.EnvAppPath+", and not one that holds it")
 	}
-	u, err := url.Parse(c.gitURL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		shown := c.gitURL
-		if err == nil {
-			shown = u.Redacted()
-		}
-		r.Fault(api.EnvGitURL, shown, "the repository's address, such as http://tanajura:24090/orders.git")
+	if r.HTTPURL(api.EnvGitURL, "") == nil && c.gitURL == "" {
+		r.Fault(api.EnvGitURL, "", "the repository's address, such as http://tanajura:24090/orders.git")
 	}
 }
 

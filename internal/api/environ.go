@@ -34,8 +34,11 @@ const (
 	EnvNetraPort         = "NETRA_PORT"
 	EnvNetraOutboundPort = "NETRA_OUTBOUND_PORT"
 	EnvNetraAdminPort    = "NETRA_ADMIN_PORT"
+	EnvNetraPprofPort    = "NETRA_PPROF_PORT"
 	EnvJaegerServiceName = "JAEGER_SERVICE_NAME"
 	EnvJaegerEndpoint    = "JAEGER_ENDPOINT"
+	EnvOTelServiceName   = "OTEL_SERVICE_NAME"
+	EnvOTelResource      = "OTEL_RESOURCE_ATTRIBUTES"
 	EnvPodName           = "POD_NAME"
 	EnvPodNamespace      = "POD_NAMESPACE"
 )

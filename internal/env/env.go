@@ -17,6 +17,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,8 +29,23 @@ import (
 // default where a value is at fault; Err tells.
 type Reader struct {
 	getenv func(string) string
-	faults []error
+	faults []*Fault
 }
+
+// Fault is a variable whose value is not allowed.
+type Fault struct {
+	// Value is as much of the value as may be shown.
+	Name, Value, Allowed string
+	// Others are the variables that the value does not go together with. Where
+	// the variable is not set, and its default is at fault, it is one of these
+	// that somebody has to change.
+	Others []string
+}
+
+func (f *Fault) Error() string { return fmt.Sprintf("%s=%q: want %s", f.Name, f.Value, f.Allowed) }
+
+// secret stands in faults for values that must not be logged.
+const secret = "(not shown)"
 
 // NewReader returns a Reader over getenv, which is os.Getenv outside tests.
 func NewReader(getenv func(string) string) *Reader {
@@ -36,11 +53,26 @@ func NewReader(getenv func(string) string) *Reader {
 }
 
 // Err returns every fault found so far, joined, or nil.
-func (r *Reader) Err() error { return errors.Join(r.faults...) }
+func (r *Reader) Err() error {
+	var faults []error
+	for _, f := range r.faults {
+		faults = append(faults, f)
+	}
+	return errors.Join(faults...)
+}
 
-// Fault adds a fault that the caller found in a variable's value.
-func (r *Reader) Fault(name, value, allowed string) {
-	r.faults = append(r.faults, fmt.Errorf("%s=%q: want %s", name, value, allowed))
+// Faults returns every fault found so far, in the order of finding.
+func (r *Reader) Faults() []*Fault { return r.faults }
+
+// Fault adds a fault that the caller found in a variable's value, alone or
+// together with those of others.
+func (r *Reader) Fault(name, value, allowed string, others ...string) {
+	r.faults = append(r.faults, &Fault{name, value, allowed, others})
+}
+
+// FaultOfSecret is Fault for a value that must not be shown.
+func (r *Reader) FaultOfSecret(name, allowed string, others ...string) {
+	r.Fault(name, secret, allowed, others...)
 }
 
 // String returns the variable as it is.
@@ -57,6 +89,34 @@ func (r *Reader) OneOf(name, def string, allowed ...string) string {
 	if !slices.Contains(allowed, v) {
 		r.Fault(name, v, "one of "+strings.Join(allowed, ", "))
 		return def
+	}
+	return v
+}
+
+// HTTPURL returns the variable, which must be an absolute HTTP URL; nil where
+// there is none, or a fault.
+func (r *Reader) HTTPURL(name, def string) *url.URL {
+	v := r.String(name, def)
+	if v == "" {
+		return nil
+	}
+	u, err := url.Parse(v)
+	if err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" {
+		return u
+	}
+	if strings.Contains(v, "@") { // what is before it may be a password
+		v = secret
+	}
+	r.Fault(name, v, "a URL that begins with http:// or https://")
+	return nil
+}
+
+// Directory returns the variable, which must be an absolute path and not the
+// root.
+func (r *Reader) Directory(name, def string) string {
+	v := r.String(name, def)
+	if !path.IsAbs(v) || path.Clean(v) == "/" {
+		r.Fault(name, v, "an absolute path other than /")
 	}
 	return v
 }

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/internal/env"
 	"github.com/formicarium/formicarium/internal/run"
+	"github.com/formicarium/formicarium/internal/sidecar"
 	"github.com/formicarium/formicarium/internal/version"
 	"github.com/formicarium/formicarium/netra/redirect"
 )
@@ -97,31 +97,13 @@ func parse(args []string, stderr io.Writer) (options, error) {
 // planFrom reads the environment.
 func planFrom(getenv func(string) string) (redirect.Plan, redirect.Backend, error) {
 	r := env.NewReader(getenv)
-	settings := settingsFrom(r)
-	backend := r.OneOf(api.EnvRedirectBackend, string(redirect.Auto),
-		string(redirect.Auto), string(redirect.NFTables), string(redirect.IPTables))
-	plan, err := redirect.NewPlan(settings)
-	return plan, redirect.Backend(backend), errors.Join(r.Err(), err)
-}
-
-func settingsFrom(r *env.Reader) redirect.Settings {
-	direction := func(ports, exclude, probability string) redirect.Direction {
-		var d redirect.Direction
-		d.Ports, d.AllPorts = r.Ports(ports, "*")
-		var all bool
-		if d.ExcludePorts, all = r.Ports(exclude, ""); all {
-			r.Fault(exclude, "*", "ports separated by commas (to capture nothing, set "+probability+" to 0)")
-		}
-		d.Probability = r.Float(probability, 1, 0, 1)
-		return d
+	s := sidecar.ReadRedirect(r)
+	plan, err := redirect.NewPlan(redirect.Settings{
+		InboundPort: s.InboundPort, OutboundPort: s.OutboundPort, AdminPort: s.AdminPort, UID: s.UID,
+		Inbound: redirect.Direction(s.Inbound), Outbound: redirect.Direction(s.Outbound), ExcludeCIDRs: s.ExcludeCIDRs,
+	})
+	if r.Err() != nil {
+		return redirect.Plan{}, "", r.Err() // it names the variables
 	}
-	return redirect.Settings{
-		InboundPort:  uint16(r.Int(api.EnvNetraPort, api.NetraInboundPort, 1, 65535)),
-		OutboundPort: uint16(r.Int(api.EnvNetraOutboundPort, api.NetraOutboundPort, 1, 65535)),
-		AdminPort:    uint16(r.Int(api.EnvNetraAdminPort, api.NetraAdminPort, 1, 65535)),
-		UID:          uint32(r.Int(api.EnvNetraUID, api.NetraUID, 1, 1<<31-1)),
-		Inbound:      direction(api.EnvInboundPorts, api.EnvExcludeInboundPorts, api.EnvInboundProbability),
-		Outbound:     direction(api.EnvOutboundPorts, api.EnvExcludeOutboundPorts, api.EnvOutboundProbability),
-		ExcludeCIDRs: r.Prefixes(api.EnvExcludeCIDRs),
-	}
+	return plan, redirect.Backend(s.Backend), err
 }

@@ -60,7 +60,7 @@ func TestEveryFaultIsNamed(t *testing.T) {
 	for _, want := range []string{
 		`INBOUND_INTERCEPT_PORTS="http"`, `NETRA_EXCLUDE_OUTBOUND_PORTS="*"`, `NETRA_EXCLUDE_CIDRS="10.0.0.0/33"`,
 		`NETRA_REDIRECT_BACKEND="nft": want one of auto, nftables, iptables`,
-		`NETRA_INBOUND_PROBABILITY="half"`, `NETRA_OUTBOUND_PROBABILITY="-1"`, `NETRA_SIDECAR_USER_ID="0"`, "three different ones",
+		`NETRA_INBOUND_PROBABILITY="half"`, `NETRA_OUTBOUND_PROBABILITY="-1"`, `NETRA_SIDECAR_USER_ID="0"`, `NETRA_OUTBOUND_PORT="": want a port other than NETRA_PORT's`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error lacks %s:\n%v", want, err)

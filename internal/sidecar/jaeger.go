@@ -1,4 +1,4 @@
-package main
+package sidecar
 
 import (
 	"strconv"
@@ -70,8 +70,8 @@ func checkJaegerSampler(r *env.Reader) {
 	default:
 		r.Fault(kind, v, "const, probabilistic, ratelimiting or remote")
 	}
-	httpURL(r, "JAEGER_SAMPLING_ENDPOINT", "")
-	httpURL(r, "JAEGER_SAMPLER_MANAGER_HOST_PORT", "") // against its name
+	r.HTTPURL("JAEGER_SAMPLING_ENDPOINT", "")
+	r.HTTPURL("JAEGER_SAMPLER_MANAGER_HOST_PORT", "") // against its name
 	r.Int("JAEGER_SAMPLER_MAX_OPERATIONS", 1, 1, 100_000)
 	r.Duration("JAEGER_SAMPLER_REFRESH_INTERVAL", 0)
 }
@@ -81,15 +81,15 @@ func checkJaegerReporter(r *env.Reader) {
 	r.Duration("JAEGER_REPORTER_FLUSH_INTERVAL", 0)
 	r.Duration("JAEGER_REPORTER_ATTEMPT_RECONNECT_INTERVAL", 0)
 	const endpoint, user, password = "JAEGER_ENDPOINT", "JAEGER_USER", "JAEGER_PASSWORD"
-	httpURL(r, endpoint, "")
+	r.HTTPURL(endpoint, "")
 	hasUser, hasPassword := r.String(user, "") != "", r.String(password, "") != ""
 	switch {
 	case hasUser && !hasPassword:
-		r.Fault(password, "", "the password of "+user)
+		r.Fault(password, "", "the password of "+user, user)
 	case hasPassword && !hasUser:
-		r.Fault(user, "", "the user of "+password)
+		r.Fault(user, "", "the user of "+password, password)
 	case hasUser && r.String(endpoint, "") == "":
-		r.Fault(endpoint, "", "the collector's URL, since "+user+" is set; agents know no users")
+		r.Fault(endpoint, "", "the collector's URL, since "+user+" is set; agents know no users", user)
 	}
 	r.Int("JAEGER_AGENT_PORT", 1, 1, 65535)
 	const host = "JAEGER_AGENT_HOST"

@@ -1,4 +1,4 @@
-package main
+package sidecar
 
 import (
 	"slices"
@@ -6,7 +6,21 @@ import (
 	"time"
 
 	"github.com/formicarium/formicarium/internal/env"
-	"github.com/formicarium/formicarium/netra/trace"
+)
+
+// Routing says how requests are routed.
+type Routing struct {
+	Header string
+	Cookie string // empty where it is not read
+
+	Expiration, CleanupInterval time.Duration
+}
+
+// Variables of headers that must differ.
+const (
+	requestIDVariable = "NETRA_HTTP_REQUEST_ID_HEADER_NAME"
+	sourceVariable    = "NETRA_HTTP_X_SOURCE_HEADER_NAME"
+	routeVariable     = "NETRA_HTTP_ROUTING_HEADER_NAME"
 )
 
 // takenHeaders have a meaning of their own for netra, or for every server.
@@ -17,15 +31,15 @@ var takenHeaders = []string{
 
 // readRouting reads how requests are routed: not at all, where it is not enabled,
 // but faults are reported all the same.
-func readRouting(r *env.Reader, t trace.Settings) trace.Routing {
+func readRouting(r *env.Reader, t Trace) Routing {
 	const (
-		enabledName, headerVariable = "NETRA_HTTP_ROUTING_ENABLED", "NETRA_HTTP_ROUTING_HEADER_NAME"
-		cookieEnabledName           = "NETRA_HTTP_ROUTING_COOKIE_ENABLED"
-		cleanupName                 = "NETRA_ROUTING_CONTEXT_CLEANUP_INTERVAL"
+		enabledName       = "NETRA_HTTP_ROUTING_ENABLED"
+		cookieEnabledName = "NETRA_HTTP_ROUTING_COOKIE_ENABLED"
+		cleanupName       = "NETRA_ROUTING_CONTEXT_CLEANUP_INTERVAL"
 	)
 	enabled, cookieEnabled := r.Bool(enabledName, false), r.Bool(cookieEnabledName, false)
-	s := trace.Routing{
-		Header:          headerName(r, headerVariable, "X-Route"),
+	s := Routing{
+		Header:          headerName(r, routeVariable, "X-Route"),
 		Cookie:          cookieName(r, "NETRA_HTTP_ROUTING_COOKIE_NAME", "X-Route"),
 		Expiration:      r.Millis("NETRA_ROUTING_CONTEXT_EXPIRATION_MILLISECONDS", 5*time.Second),
 		CleanupInterval: r.Millis(cleanupName, time.Second),
@@ -36,13 +50,13 @@ func readRouting(r *env.Reader, t trace.Settings) trace.Routing {
 	lower := strings.ToLower(s.Header)
 	if slices.Contains(takenHeaders, lower) || strings.HasPrefix(lower, "x-b3-") ||
 		strings.EqualFold(lower, t.RequestIDHeader) || strings.EqualFold(lower, t.SourceHeader) {
-		r.Fault(headerVariable, s.Header, "a header of its own, that nothing else uses")
+		r.Fault(routeVariable, s.Header, "a header of its own, that nothing else uses", requestIDVariable, sourceVariable)
 	}
 	if cookieEnabled && !enabled {
 		r.Fault(cookieEnabledName, "true", "false, or "+enabledName+"=true beside it")
 	}
 	if !enabled {
-		return trace.Routing{}
+		return Routing{}
 	}
 	if !cookieEnabled {
 		s.Cookie = ""
