@@ -3,10 +3,12 @@ package main
 import (
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/formicarium/formicarium/internal/sidecar"
 	"github.com/formicarium/formicarium/netra/trace"
 )
 
@@ -84,5 +86,19 @@ func TestFaultsAreAllNamed(t *testing.T) {
 	}
 	if !strings.Contains(err.Error(), "JAEGER_SERVICE_NAME") {
 		t.Errorf("a missing service name is not an error: %v", err)
+	}
+}
+
+// The formats and ways to join that may be asked for are those that there are.
+func TestNamesAreThoseOfTrace(t *testing.T) {
+	var list []string
+	for _, f := range []trace.Format{trace.W3C, trace.Jaeger, trace.B3, trace.B3Multi} {
+		list = append(list, string(f))
+	}
+	if !slices.Equal(list, sidecar.Formats) {
+		t.Errorf("trace has %q, the variable %q", list, sidecar.Formats)
+	}
+	if list := []string{string(trace.InferLikely), string(trace.InferCertain), string(trace.InferOff)}; !slices.Equal(list, sidecar.Inferences) {
+		t.Errorf("trace has %q, the variable %q", list, sidecar.Inferences)
 	}
 }

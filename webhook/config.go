@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/internal/env"
+	"github.com/formicarium/formicarium/internal/sidecar"
 	"github.com/formicarium/formicarium/internal/version"
 	"github.com/formicarium/formicarium/webhook/inject"
 )
@@ -41,7 +41,11 @@ func configFrom(getenv func(string) string) (config, error) {
 			NetraImage:     required(r, "NETRA_IMAGE"),
 			NetraInitImage: required(r, "NETRA_INIT_IMAGE"),
 			StingerImage:   required(r, "STINGER_IMAGE"),
-			PullPolicy:     corev1.PullPolicy(r.OneOf("IMAGE_PULL_POLICY", "IfNotPresent", "IfNotPresent", "Always", "Never")),
+
+			NetraInitIPTablesImage: required(r, "NETRA_INIT_IPTABLES_IMAGE"),
+			RedirectBackend:        r.OneOf(api.EnvRedirectBackend, sidecar.Backends[0], sidecar.Backends...),
+
+			PullPolicy:     corev1.PullPolicy(r.OneOf("IMAGE_PULL_POLICY", string(corev1.PullIfNotPresent), inject.PullPolicies...)),
 			JaegerEndpoint: httpURL(r, "JAEGER_ENDPOINT", ""),
 			HubURL:         strings.TrimRight(httpURL(r, "HUB_URL", fmt.Sprintf("http://%s:%d", api.HubName, api.HubServicePort)), "/"),
 			// The CPU limit is there for namespaces whose quota demands one;
@@ -61,45 +65,18 @@ func required(r *env.Reader, name string) string {
 	return v
 }
 
-// httpURL returns the variable, which must be an absolute HTTP URL where it is
-// set.
+// httpURL returns the variable as it is, once it has been checked.
 func httpURL(r *env.Reader, name, def string) string {
-	v := r.String(name, def)
-	if u, err := url.Parse(v); v != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-		r.Fault(name, v, "a URL that begins with http:// or https://")
+	if r.HTTPURL(name, def) == nil {
+		return ""
 	}
-	return v
+	return r.String(name, def)
 }
 
 // resources reads the four variables with that prefix.
 func resources(r *env.Reader, prefix, cpu, cpuLimit, memory, memoryLimit string) corev1.ResourceRequirements {
-	list := corev1.ResourceRequirements{Requests: corev1.ResourceList{}, Limits: corev1.ResourceList{}}
-	for _, q := range []struct {
-		suffix, def string
-		to          corev1.ResourceList
-		name        corev1.ResourceName
-	}{
-		{"_CPU_REQUEST", cpu, list.Requests, corev1.ResourceCPU},
-		{"_CPU_LIMIT", cpuLimit, list.Limits, corev1.ResourceCPU},
-		{"_MEMORY_REQUEST", memory, list.Requests, corev1.ResourceMemory},
-		{"_MEMORY_LIMIT", memoryLimit, list.Limits, corev1.ResourceMemory},
-	} {
-		v := r.String(prefix+q.suffix, q.def)
-		if v == "none" {
-			continue
-		}
-		quantity, err := resource.ParseQuantity(v)
-		if err != nil || quantity.Sign() <= 0 {
-			r.Fault(prefix+q.suffix, v, "a quantity above 0 such as 10m or 64Mi, or none")
-			continue
-		}
-		q.to[q.name] = quantity
+	list := func(cpu, memory string) corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory)}
 	}
-	for name, limit := range list.Limits {
-		if request, ok := list.Requests[name]; ok && request.Cmp(limit) > 0 {
-			upper := strings.ToUpper(string(name))
-			r.Fault(prefix+"_"+upper+"_REQUEST", request.String(), fmt.Sprintf("no more than %s_%s_LIMIT, %s", prefix, upper, limit.String()))
-		}
-	}
-	return list
+	return inject.ReadResources(r, prefix, corev1.ResourceRequirements{Requests: list(cpu, memory), Limits: list(cpuLimit, memoryLimit)})
 }

@@ -13,7 +13,9 @@
 //	LOG_LEVEL            info                     debug, info, warn or error
 //	NETRA_IMAGE                                   required
 //	NETRA_INIT_IMAGE                              required
+//	NETRA_INIT_IPTABLES_IMAGE                     required: netra-init with the iptables programs, where the backend is iptables
 //	STINGER_IMAGE                                 required
+//	NETRA_REDIRECT_BACKEND auto                   or nftables, iptables: how netra-init redirects, unless a pod says otherwise
 //	IMAGE_PULL_POLICY    IfNotPresent             or Always, Never: for the images above
 //	JAEGER_ENDPOINT                               where netra sends spans, unless a pod says otherwise
 //	HUB_URL              http://tanajura:24090    the hub as pods see it

@@ -27,7 +27,7 @@ import (
 
 func minimal(name string) string {
 	return map[string]string{
-		"NETRA_IMAGE": "r/netra:1", "NETRA_INIT_IMAGE": "r/netra-init:1", "STINGER_IMAGE": "r/stinger:1",
+		"NETRA_IMAGE": "r/netra:1", "NETRA_INIT_IMAGE": "r/netra-init:1", "STINGER_IMAGE": "r/stinger:1", "NETRA_INIT_IPTABLES_IMAGE": "r/netra-init-iptables:1",
 	}[name]
 }
 
@@ -46,15 +46,15 @@ func TestConfigDefaults(t *testing.T) {
 
 func TestConfigNamesEveryFault(t *testing.T) {
 	vars := map[string]string{
-		"WEBHOOK_PORT": "0", "WEBHOOK_STOP_DELAY": "5", "NETRA_IMAGE": "", "STINGER_IMAGE": "two words", "IMAGE_PULL_POLICY": "Sometimes",
+		"WEBHOOK_PORT": "0", "WEBHOOK_STOP_DELAY": "5", "NETRA_IMAGE": "", "STINGER_IMAGE": "two words", "NETRA_REDIRECT_BACKEND": "iptable", "IMAGE_PULL_POLICY": "Sometimes",
 		"JAEGER_ENDPOINT": "jaeger:14268", "NATIVE_SIDECAR": "yes", "NETRA_CPU_REQUEST": "ten", "NETRA_MEMORY_LIMIT": "-1", "INIT_MEMORY_REQUEST": "65Mi",
 	}
 	_, err := configFrom(func(name string) string { return vars[name] })
 	if err == nil {
-		t.Fatal("eleven faults are accepted")
+		t.Fatal("thirteen faults are accepted")
 	}
 	for _, want := range []string{
-		`WEBHOOK_PORT="0"`, `WEBHOOK_STOP_DELAY="5"`, `NETRA_IMAGE=""`, `NETRA_INIT_IMAGE=""`, `STINGER_IMAGE="two words"`, `IMAGE_PULL_POLICY="Sometimes"`,
+		`WEBHOOK_PORT="0"`, `WEBHOOK_STOP_DELAY="5"`, `NETRA_IMAGE=""`, `NETRA_INIT_IMAGE=""`, `STINGER_IMAGE="two words"`, `NETRA_INIT_IPTABLES_IMAGE=""`, `NETRA_REDIRECT_BACKEND="iptable": want one of auto, nftables, iptables`, `IMAGE_PULL_POLICY="Sometimes"`,
 		`JAEGER_ENDPOINT="jaeger:14268"`, `NATIVE_SIDECAR="yes"`, `NETRA_CPU_REQUEST="ten"`, `NETRA_MEMORY_LIMIT="-1"`, `INIT_MEMORY_REQUEST="65Mi": want no more than INIT_MEMORY_LIMIT, 64Mi`,
 	} {
 		if !strings.Contains(err.Error(), want) {

@@ -104,7 +104,7 @@ func (r *Reader) HTTPURL(name, def string) *url.URL {
 	if err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" {
 		return u
 	}
-	if strings.Contains(v, "@") { // what is before it may be a password
+	if strings.Contains(v, "@") && !strings.HasPrefix(v, "git@") { // what is before it may be a password
 		v = secret
 	}
 	r.Fault(name, v, "a URL that begins with http:// or https://")

@@ -2,113 +2,164 @@ package inject
 
 import (
 	"maps"
-	"net/url"
-	"path"
 	"slices"
 	"strings"
 
 	"github.com/formicarium/formicarium/internal/api"
-	"github.com/formicarium/formicarium/internal/env"
 )
 
-// target says which containers a variable is for.
+// target says what a setting is for.
 type target int
 
 const (
 	toInit target = 1 << iota
 	toNetra
 	toStinger
+	toPod // it becomes a field of the containers, not a variable
 )
 
-// variable is an annotation that becomes an environment variable.
-type variable struct {
-	env   string
-	to    target
-	check func(r *env.Reader, name string)
+// setting is an annotation that sets something.
+type setting struct {
+	// env is the environment variable. The settings for toPod have names of the
+	// same form, those of the webhook's own settings.
+	env string
+	to  target
 }
 
-// The kinds of values.
-var (
-	anyText     = func(r *env.Reader, name string) { r.String(name, "") }
-	portList    = func(r *env.Reader, name string) { r.Ports(name, "*") }
-	cidrs       = func(r *env.Reader, name string) { r.Prefixes(name) }
-	boolean     = func(r *env.Reader, name string) { r.Bool(name, false) }
-	duration    = func(r *env.Reader, name string) { r.Duration(name, 0) }
-	millis      = func(r *env.Reader, name string) { r.Millis(name, 0) }
-	port        = func(r *env.Reader, name string) { r.Int(name, 1, 1, 65535) }
-	probability = func(r *env.Reader, name string) { r.Float(name, 1, 0, 1) }
-	backend     = func(r *env.Reader, name string) { r.OneOf(name, "auto", "auto", "nftables", "iptables") }
-	inference   = func(r *env.Reader, name string) { r.OneOf(name, "likely", "likely", "certain", "off") }
-	logLevel    = func(r *env.Reader, name string) { r.OneOf(name, "info", "debug", "info", "warn", "error") }
+// The settings that become fields of the containers.
+const (
+	settingPullPolicy = "IMAGE_PULL_POLICY"
+	netraPrefix       = "NETRA" // of NETRA_CPU_REQUEST and its like, see ReadResources
 )
 
-// httpURL is what Stinger can pull from.
-func httpURL(r *env.Reader, name string) {
-	v := r.String(name, "")
-	if u, err := url.Parse(v); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		r.Fault(name, v, "a URL that begins with http:// or https://")
-	}
-}
+// known are all annotations that set something, by their key without the
+// prefix: the variable's name in lower case, with hyphens.
+var known = byKey(map[target][]string{
+	toInit: {
+		api.EnvInboundPorts, api.EnvOutboundPorts, api.EnvInboundProbability, api.EnvOutboundProbability,
+		api.EnvExcludeInboundPorts, api.EnvExcludeOutboundPorts, api.EnvExcludeCIDRs, api.EnvRedirectBackend,
+	},
+	toInit | toNetra: {api.EnvNetraPort, api.EnvNetraOutboundPort, api.EnvNetraAdminPort},
+	toNetra: append(tracesToo("ENDPOINT", "HEADERS", "TIMEOUT", "COMPRESSION", "PROTOCOL"),
+		"NETRA_LOGGER_LEVEL", api.EnvNetraPprofPort, "NETRA_DRAIN_TIMEOUT", "NETRA_HTTP_PORTS", "NETRA_PROPAGATION",
+		"NETRA_HTTP_REQUEST_ID_HEADER_NAME", "NETRA_HTTP_X_SOURCE_HEADER_NAME", "NETRA_HTTP_X_SOURCE_VALUE",
+		"NETRA_TRACING_CONTEXT_EXPIRATION_MILLISECONDS", "NETRA_TRACING_CONTEXT_CLEANUP_INTERVAL", "NETRA_TRACING_INFERENCE",
+		"NETRA_HTTP_TRACING_IGNORED_PATHS", "HTTP_HEADER_TAG_MAP", "HTTP_COOKIE_TAG_MAP",
+		"NETRA_HTTP_ROUTING_ENABLED", "NETRA_HTTP_ROUTING_HEADER_NAME", "NETRA_HTTP_ROUTING_COOKIE_ENABLED", "NETRA_HTTP_ROUTING_COOKIE_NAME",
+		"NETRA_ROUTING_CONTEXT_EXPIRATION_MILLISECONDS", "NETRA_ROUTING_CONTEXT_CLEANUP_INTERVAL",
+		"OTEL_TRACES_EXPORTER", "OTEL_SDK_DISABLED", api.EnvOTelServiceName, api.EnvOTelResource,
+		"OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG",
+		"OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+		api.EnvJaegerServiceName, api.EnvJaegerEndpoint, "JAEGER_USER", envPassword, envAgentHost, envAgentPort,
+		"JAEGER_TAGS", "JAEGER_DISABLED", "JAEGER_SAMPLER_TYPE", "JAEGER_SAMPLER_PARAM",
+		"JAEGER_SAMPLING_ENDPOINT", "JAEGER_SAMPLER_MANAGER_HOST_PORT", "JAEGER_SAMPLER_REFRESH_INTERVAL", "JAEGER_SAMPLER_MAX_OPERATIONS",
+		"JAEGER_REPORTER_MAX_QUEUE_SIZE", "JAEGER_REPORTER_FLUSH_INTERVAL", "JAEGER_REPORTER_LOG_SPANS",
+		"JAEGER_REPORTER_ATTEMPT_RECONNECTING_DISABLED", "JAEGER_REPORTER_ATTEMPT_RECONNECT_INTERVAL",
+		"JAEGER_RPC_METRICS", "JAEGER_TRACEID_128BIT"),
+	toStinger: {api.EnvGitURL, api.EnvAppPath, api.EnvStingerScripts, api.EnvStartAfterPull, api.EnvStingerGrace},
+	toPod: {
+		settingPullPolicy,
+		netraPrefix + cpuRequest, netraPrefix + cpuLimit, netraPrefix + memoryRequest, netraPrefix + memoryLimit,
+	},
+})
 
-// directory is an absolute path that Stinger uses beside its own.
-func directory(r *env.Reader, name string) {
-	if v := r.String(name, "/app"); !path.IsAbs(v) || path.Clean(v) == "/" || within(v, fmcRoot) {
-		r.Fault(name, v, "an absolute path, not / and not below "+fmcRoot)
-	}
-}
+const (
+	// Jaeger's agent, which the installation's collector would win over.
+	envAgentHost = "JAEGER_AGENT_HOST"
+	envAgentPort = "JAEGER_AGENT_PORT"
 
-// known are all annotations that become variables, by their key without the
-// prefix. The user id is not among them: it is netra's own.
-var known = map[string]variable{
-	"inbound-intercept-ports":      {api.EnvInboundPorts, toInit, portList},
-	"outbound-intercept-ports":     {api.EnvOutboundPorts, toInit, portList},
-	"netra-inbound-probability":    {api.EnvInboundProbability, toInit, probability},
-	"netra-outbound-probability":   {api.EnvOutboundProbability, toInit, probability},
-	"netra-exclude-inbound-ports":  {api.EnvExcludeInboundPorts, toInit, portList},
-	"netra-exclude-outbound-ports": {api.EnvExcludeOutboundPorts, toInit, portList},
-	"netra-exclude-cidrs":          {api.EnvExcludeCIDRs, toInit, cidrs},
-	"netra-redirect-backend":       {api.EnvRedirectBackend, toInit, backend},
+	envPassword = "JAEGER_PASSWORD"
+)
 
-	"netra-port":          {api.EnvNetraPort, toInit | toNetra, port},
-	"netra-outbound-port": {api.EnvNetraOutboundPort, toInit | toNetra, port},
-	"netra-admin-port":    {api.EnvNetraAdminPort, toInit | toNetra, port},
+// notSettable says why a variable has no annotation, and names what people look
+// for in its place.
+var notSettable = reasonsByKey(map[string][]string{
+	"netra's user is not a pod's to choose": {api.EnvNetraUID},
+	"images are not a pod's to choose":      {"NETRA_IMAGE", "NETRA_INIT_IMAGE", "STINGER_IMAGE"},
+	"it comes from the pod itself":          {api.EnvPodName, api.EnvPodNamespace},
+	"netra's container has no such file": {
+		"OTEL_EXPORTER_OTLP_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+		"OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
+	},
+	"it would look like the application's own proxy, which netra does not set":                 {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"},
+	"netra does not read it; netra-propagation names the trace headers":                        {"JAEGER_PROPAGATION", "OTEL_PROPAGATORS"},
+	"each supervised container gets a port of its own":                                         {api.EnvStingerPort},
+	"a Stinger that is injected keeps its state on a volume of its own":                        {api.EnvStingerState},
+	"a Stinger that is injected listens where the hub finds it, at all of the pod's addresses": {"STINGER_BIND"},
+})
 
-	"http-header-tag-map":                           {"HTTP_HEADER_TAG_MAP", toNetra, anyText},
-	"http-cookie-tag-map":                           {"HTTP_COOKIE_TAG_MAP", toNetra, anyText},
-	"netra-logger-level":                            {"NETRA_LOGGER_LEVEL", toNetra, logLevel},
-	"netra-pprof-port":                              {"NETRA_PPROF_PORT", toNetra, port},
-	"netra-drain-timeout":                           {"NETRA_DRAIN_TIMEOUT", toNetra, duration},
-	"netra-http-ports":                              {"NETRA_HTTP_PORTS", toNetra, portList},
-	"netra-http-request-id-header-name":             {"NETRA_HTTP_REQUEST_ID_HEADER_NAME", toNetra, anyText},
-	"netra-http-x-source-header-name":               {"NETRA_HTTP_X_SOURCE_HEADER_NAME", toNetra, anyText},
-	"netra-http-x-source-value":                     {"NETRA_HTTP_X_SOURCE_VALUE", toNetra, anyText},
-	"netra-http-tracing-ignored-paths":              {"NETRA_HTTP_TRACING_IGNORED_PATHS", toNetra, anyText},
-	"netra-http-routing-enabled":                    {"NETRA_HTTP_ROUTING_ENABLED", toNetra, boolean},
-	"netra-http-routing-header-name":                {"NETRA_HTTP_ROUTING_HEADER_NAME", toNetra, anyText},
-	"netra-http-routing-cookie-enabled":             {"NETRA_HTTP_ROUTING_COOKIE_ENABLED", toNetra, boolean},
-	"netra-http-routing-cookie-name":                {"NETRA_HTTP_ROUTING_COOKIE_NAME", toNetra, anyText},
-	"netra-routing-context-expiration-milliseconds": {"NETRA_ROUTING_CONTEXT_EXPIRATION_MILLISECONDS", toNetra, millis},
-	"netra-routing-context-cleanup-interval":        {"NETRA_ROUTING_CONTEXT_CLEANUP_INTERVAL", toNetra, millis},
-	"netra-propagation":                             {"NETRA_PROPAGATION", toNetra, anyText},
-	"netra-tracing-context-expiration-milliseconds": {"NETRA_TRACING_CONTEXT_EXPIRATION_MILLISECONDS", toNetra, millis},
-	"netra-tracing-context-cleanup-interval":        {"NETRA_TRACING_CONTEXT_CLEANUP_INTERVAL", toNetra, millis},
-	"netra-tracing-inference":                       {"NETRA_TRACING_INFERENCE", toNetra, inference},
-
-	"git-url":          {api.EnvGitURL, toStinger, httpURL},
-	"app-path":         {api.EnvAppPath, toStinger, directory},
-	"stinger-scripts":  {api.EnvStingerScripts, toStinger, directory},
-	"start-after-pull": {api.EnvStartAfterPull, toStinger, boolean},
-	"stinger-grace":    {api.EnvStingerGrace, toStinger, duration},
-}
-
-// others are the annotations that are not variables.
+// others are the annotations that set nothing in a container.
 var others = []string{
 	api.AnnotationInject, api.AnnotationService, api.AnnotationContainer, api.AnnotationStatus, api.AnnotationDefinition, api.AnnotationInstallation,
 }
 
-// exporters are the prefixes of the exporters' own variables. Their names and
-// values are theirs, so all of them are passed on as they are.
-var exporters = []string{"jaeger-", "otel-"}
+// key returns the annotation's key, without the prefix, for a variable.
+func key(env string) string { return strings.ToLower(strings.ReplaceAll(env, "_", "-")) }
+
+func byKey(settings map[target][]string) map[string]setting {
+	table := map[string]setting{}
+	for to, names := range settings {
+		for _, env := range names {
+			table[key(env)] = setting{env, to}
+		}
+	}
+	return table
+}
+
+func reasonsByKey(reasons map[string][]string) map[string]string {
+	table := map[string]string{}
+	for reason, names := range reasons {
+		for _, env := range names {
+			table[key(env)] = reason
+		}
+	}
+	return table
+}
+
+// tracesToo returns the names of OTLP's variables, for all signals and for
+// traces alone.
+func tracesToo(suffixes ...string) (names []string) {
+	for _, suffix := range suffixes {
+		names = append(names, "OTEL_EXPORTER_OTLP_"+suffix, "OTEL_EXPORTER_OTLP_TRACES_"+suffix)
+	}
+	return names
+}
+
+// names returns all keys without the prefix, sorted.
+func names() []string {
+	list := slices.Collect(maps.Keys(known))
+	for _, key := range others {
+		list = append(list, strings.TrimPrefix(key, api.Domain+"/"))
+	}
+	slices.Sort(list)
+	return list
+}
+
+// asked reads what the pod's annotations ask for, by the names of the variables.
+// What is unknown or cannot be set is left out, with a warning.
+func (in *injection) asked() variables {
+	set := variables{}
+	for _, annotation := range slices.Sorted(maps.Keys(in.pod.Annotations)) {
+		name, ours := strings.CutPrefix(annotation, api.Domain+"/")
+		text := in.pod.Annotations[annotation]
+		if !ours || slices.Contains(others, annotation) || text == "" {
+			continue // an empty variable is its default, and so is this
+		}
+		s, ok := known[name]
+		reason, fixed := notSettable[name]
+		switch {
+		case fixed:
+			in.slip("annotation %s has no effect: %s", annotation, reason)
+		case !ok && in.slips < maxSlips: // looking for a near name takes time
+			in.slip("annotation %s is unknown and has no effect%s", short(annotation), suggest(name, names()))
+		case !ok:
+			in.slip("")
+		default:
+			set[s.env] = value{text, s.to}
+		}
+	}
+	return set
+}
 
 // variables holds, for each variable that the pod's annotations set, its value
 // and its target.
@@ -130,70 +181,5 @@ func (v variables) of(to target) map[string]string {
 	return set
 }
 
-// variables reads the pod's annotations. What is unknown or does not parse is
-// left out, with a warning: a pod that starts with a default is better than one
-// that does not start, and the warning says which of the two happened.
-func (in *injection) variables() variables {
-	set := variables{}
-	for _, key := range slices.Sorted(maps.Keys(in.pod.Annotations)) {
-		name, ours := strings.CutPrefix(key, api.Domain+"/")
-		if !ours || slices.Contains(others, key) {
-			continue
-		}
-		text := in.pod.Annotations[key]
-		if text == "" {
-			continue // as an empty variable: the default
-		}
-		v, ok := lookup(name)
-		if !ok {
-			in.warn("annotation %s is unknown and has no effect%s", short(key), suggest(name, names()))
-			continue
-		}
-		r := env.NewReader(func(string) string { return text })
-		if v.check(r, key); r.Err() != nil {
-			in.warn("%s; it has no effect", shortFault(r.Err().Error(), text))
-			continue
-		}
-		set[v.env] = value{text, v.to}
-	}
-	return set
-}
-
-func lookup(name string) (variable, bool) {
-	if v, ok := known[name]; ok {
-		return v, true
-	}
-	for _, prefix := range exporters {
-		if rest, ok := strings.CutPrefix(name, prefix); ok && rest != "" && isKebab(name) {
-			return variable{strings.ToUpper(strings.ReplaceAll(name, "-", "_")), toNetra, anyText}, true
-		}
-	}
-	return variable{}, false
-}
-
-func isKebab(name string) bool {
-	return !strings.ContainsFunc(name, func(c rune) bool {
-		return !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-')
-	})
-}
-
-// names returns all keys without the prefix, sorted.
-func names() []string {
-	list := slices.Collect(maps.Keys(known))
-	for _, key := range others {
-		list = append(list, strings.TrimPrefix(key, api.Domain+"/"))
-	}
-	slices.Sort(list)
-	return list
-}
-
-// shortFault cuts the value inside a fault that names it whole.
-func shortFault(fault, value string) string {
-	return strings.ReplaceAll(fault, value, short(value))
-}
-
-// within reports whether the path is dir or below it.
-func within(name, dir string) bool {
-	name = path.Clean(name)
-	return name == dir || strings.HasPrefix(name, dir+"/")
-}
+// get returns the variable, empty where it is not set.
+func (v variables) get(name string) string { return v[name].text }

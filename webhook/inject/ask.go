@@ -107,13 +107,3 @@ func edits(a, b string) int {
 	}
 	return row[len(b)]
 }
-
-// short cuts a value that goes into a message, which has 256 bytes in all.
-func short(value string) string {
-	const limit = 48
-	runes := []rune(value)
-	if len(runes) <= limit {
-		return value
-	}
-	return string(runes[:limit]) + "…"
-}

@@ -33,7 +33,12 @@ type Settings struct {
 	Version string
 	// NetraImage, NetraInitImage and StingerImage are image references.
 	NetraImage, NetraInitImage, StingerImage string
-	PullPolicy                               corev1.PullPolicy
+	// NetraInitIPTablesImage is netra-init with the iptables programs beside it.
+	NetraInitIPTablesImage string
+	// RedirectBackend is netra-init's NETRA_REDIRECT_BACKEND where the pod does
+	// not say it; empty is auto.
+	RedirectBackend string
+	PullPolicy      corev1.PullPolicy
 	// JaegerEndpoint is where netra sends spans; empty sends them nowhere but
 	// where the pod's own annotations say.
 	JaegerEndpoint string
@@ -121,6 +126,7 @@ type injection struct {
 	previous api.InjectionStatus
 	service  string
 	values   variables
+	slips    int // annotations left out
 	result   Result
 }
 
@@ -141,6 +147,7 @@ func Inject(podJSON []byte, ns NamespaceInfo, s Settings) (Result, error) {
 		return Result{}, fmt.Errorf("patching the pod: %w", in.doc.err)
 	}
 	in.result.Patch = append(in.result.Patch, in.doc.operations...)
+	in.result.Warnings = bounded(in.result.Warnings)
 	return in.result, nil
 }
 
@@ -159,7 +166,7 @@ func (in *injection) run() {
 	if label := in.pod.Labels[api.LabelService]; label != "" && label != in.service {
 		in.warn("label %s=%q is not the service's name %q: the hub finds pods by the label", api.LabelService, short(label), in.service)
 	}
-	in.values = in.variables()
+	in.settle()
 	status := api.InjectionStatus{Version: in.settings.Version, Service: in.service, Injected: []string{}, Skipped: map[string]string{}}
 	if ask.netra {
 		in.part(&status, PartNetra, in.addNetra)
@@ -227,11 +234,6 @@ func (in *injection) windows() bool {
 // wasInjected reports whether an earlier injection says that it added part.
 func (in *injection) wasInjected(part string) bool {
 	return slices.Contains(in.previous.Injected, part)
-}
-
-// warn adds a warning. The API server may cut those of more than 256 bytes.
-func (in *injection) warn(format string, args ...any) {
-	in.result.Warnings = append(in.result.Warnings, fmt.Sprintf(format, args...))
 }
 
 // containerNamed returns the place of the container among containers, or -1.

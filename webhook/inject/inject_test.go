@@ -22,6 +22,9 @@ func testSettings() Settings {
 		NetraImage:     "registry.example/netra:test",
 		NetraInitImage: "registry.example/netra-init:test",
 		StingerImage:   "registry.example/stinger:test",
+
+		NetraInitIPTablesImage: "registry.example/netra-init-iptables:test",
+
 		PullPolicy:     corev1.PullIfNotPresent,
 		JaegerEndpoint: "http://jaeger.fmc-system:14268/api/traces",
 		HubURL:         "http://tanajura:24090",
@@ -40,6 +43,7 @@ func testSettings() Settings {
 var surroundings = map[string]struct {
 	ns       NamespaceInfo
 	ordinary bool
+	backend  string
 }{
 	"namespace-opt-in":               {ns: NamespaceInfo{Name: "shop", Inject: "enabled"}},
 	"annotation-wins-over-namespace": {ns: NamespaceInfo{Name: "shop", Inject: "enabled"}},
@@ -50,6 +54,8 @@ var surroundings = map[string]struct {
 	"ordinary-sidecar":               {ns: NamespaceInfo{Name: "shop"}, ordinary: true},
 	"probes-restricted-namespace":    {ns: NamespaceInfo{Name: "shop", EnforceLevel: "restricted"}},
 	"probes-ordinary-sidecar":        {ns: NamespaceInfo{Name: "shop"}, ordinary: true},
+	"iptables-by-installation":       {ns: NamespaceInfo{Name: "shop"}, backend: "iptables"},
+	"iptables-installation-declined": {ns: NamespaceInfo{Name: "shop"}, backend: "iptables"},
 }
 
 // inputs returns the pods of testdata as JSON, with what they meet.
@@ -71,7 +77,7 @@ func inputs(t testing.TB, each func(name string, pod []byte, ns NamespaceInfo, s
 		name := strings.TrimSuffix(filepath.Base(file), ".in.yaml")
 		ns, s := NamespaceInfo{Name: "shop"}, testSettings()
 		if other, ok := surroundings[name]; ok {
-			ns, s.NativeSidecar = other.ns, !other.ordinary
+			ns, s.NativeSidecar, s.RedirectBackend = other.ns, !other.ordinary, other.backend
 		}
 		each(name, pod, ns, s)
 	}

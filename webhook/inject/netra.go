@@ -5,11 +5,18 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/formicarium/formicarium/internal/api"
+)
+
+// Values of NETRA_REDIRECT_BACKEND.
+const (
+	backendAuto     = "auto"
+	backendIPTables = "iptables"
 )
 
 // addNetra adds netra-init and netra, or says why not.
@@ -94,28 +101,33 @@ func (in *injection) refusesNetra() Reason {
 }
 
 // netraInit returns the container that redirects. It is the only one with a
-// capability: changing the pod's packet filter takes NET_ADMIN.
+// capability: changing the pod's packet filter takes NET_ADMIN, and the iptables
+// programs, which are in an image of their own, speak to the kernel through a
+// raw socket where it has no nf_tables.
 func (in *injection) netraInit() corev1.Container {
+	image, capabilities, set := in.settings.NetraInitImage, []corev1.Capability{"NET_ADMIN"}, in.values.of(toInit)
+	backend := in.settings.RedirectBackend
+	if backend == backendIPTables {
+		image, capabilities = in.settings.NetraInitIPTablesImage, append(capabilities, "NET_RAW")
+	}
+	if backend != "" && backend != backendAuto {
+		set[api.EnvRedirectBackend] = backend
+	}
 	security := restricted(0)
 	security.RunAsNonRoot = new(false)
-	security.Capabilities.Add = []corev1.Capability{"NET_ADMIN"}
+	security.Capabilities.Add = capabilities
 	return corev1.Container{
 		Name:            api.ContainerNetraInit,
-		Image:           in.settings.NetraInitImage,
+		Image:           image,
 		ImagePullPolicy: in.settings.PullPolicy,
-		Env:             environ(in.values.of(toInit)),
+		Env:             environ(literally(set)),
 		Resources:       in.settings.InitResources,
 		SecurityContext: security,
 	}
 }
 
 func (in *injection) netra(admin int) corev1.Container {
-	set := map[string]string{api.EnvJaegerServiceName: in.service}
-	if in.settings.JaegerEndpoint != "" {
-		set[api.EnvJaegerEndpoint] = in.settings.JaegerEndpoint
-	}
-	maps.Copy(set, in.values.of(toNetra))
-	list := append(environ(set), field(api.EnvPodName, "metadata.name"), field(api.EnvPodNamespace, "metadata.namespace"))
+	list := append(environ(literally(in.netraEnvironment())), field(api.EnvPodName, "metadata.name"), field(api.EnvPodNamespace, "metadata.namespace"))
 	slices.SortFunc(list, byName)
 	c := corev1.Container{
 		Name:            api.ContainerNetra,
@@ -151,6 +163,15 @@ func restricted(uid int64) *corev1.SecurityContext {
 		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
+}
+
+// literally writes values so that the kubelet, which replaces $(NAME), leaves
+// them as they are: what was checked is what the program reads.
+func literally(set map[string]string) map[string]string {
+	for name, v := range set {
+		set[name] = strings.ReplaceAll(v, "$", "$$")
+	}
+	return set
 }
 
 // environ returns set as a container has it, sorted by name.
