@@ -2,7 +2,7 @@
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --target webhook -t REGISTRY/webhook:TAG .
 #
-# Targets: webhook, stinger, tanajura, netra, netra-init.
+# Targets: webhook, stinger, tanajura, netra, netra-init, netra-init-iptables.
 FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
 ARG TARGETOS TARGETARCH VERSION=devel
 WORKDIR /src
@@ -34,6 +34,13 @@ USER 1337:1337
 ENTRYPOINT ["/netra"]
 
 FROM scratch AS netra-init
+COPY --from=build /out/netra-init /netra-init
+USER 0:0
+ENTRYPOINT ["/netra-init"]
+
+# For nodes without nf_tables: iptables of both kinds, which netra-init runs.
+FROM debian:bookworm-slim AS netra-init-iptables
+RUN apt-get update && apt-get install -y --no-install-recommends iptables && rm -rf /var/lib/apt/lists/*
 COPY --from=build /out/netra-init /netra-init
 USER 0:0
 ENTRYPOINT ["/netra-init"]

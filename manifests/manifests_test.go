@@ -14,7 +14,7 @@ import (
 func systemSettings() SystemSettings {
 	return SystemSettings{
 		Version: "v1.2.3", Registry: "registry.example/formicarium", Tag: "v1.2.3", PullPolicy: "IfNotPresent",
-		JaegerImage: "jaegertracing/jaeger:2.13.0", TracingEndpoint: "http://jaeger.fmc-system:14268/api/traces",
+		JaegerImage: "jaegertracing/jaeger:2.13.0", TracingEndpoint: "http://jaeger.fmc-system:14268/api/traces", RedirectBackend: "auto",
 		CA: []byte("ca"), Certificate: []byte("certificate"), Key: []byte("key"), CertificateHash: "0123",
 	}
 }

@@ -36,6 +36,9 @@ type SystemSettings struct {
 	Registry, Tag string
 	// PullPolicy is the imagePullPolicy of every container.
 	PullPolicy string
+	// RedirectBackend is how netra-init redirects where a pod does not say it:
+	// auto, nftables or iptables; empty is auto.
+	RedirectBackend string
 	// JaegerImage is the all-in-one trace store; empty leaves it out.
 	JaegerImage string
 	// TracingEndpoint is where netra sends spans (Jaeger's HTTP collector).

@@ -53,6 +53,7 @@ No images are published yet: --registry names where you pushed your own (see
 	f.StringVar(&o.config.PullPolicy, "image-pull-policy", "IfNotPresent", "Always, IfNotPresent or Never")
 	f.StringVar(&o.config.JaegerImage, "jaeger-image", defaultJaegerImage, "Image of the trace store")
 	f.StringVar(&o.config.TracingEndpoint, "tracing-endpoint", "", "URL that takes spans (Jaeger's Thrift over HTTP), in place of an own Jaeger")
+	f.StringVar(&o.config.RedirectBackend, "redirect-backend", "auto", "How netra-init redirects: auto, nftables, or iptables for nodes without nf_tables")
 	f.StringVar(&o.dryRun, "dry-run", "none", "none, or client to print the objects only")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "How long to wait; 0 waits for ever")
 	return c
@@ -86,6 +87,9 @@ func (o *installOptions) validate() error {
 	}
 	if !slices.Contains([]string{"none", "client"}, o.dryRun) {
 		faults = append(faults, fmt.Errorf("--dry-run=%q: want none or client", o.dryRun))
+	}
+	if !slices.Contains(devspace.RedirectBackends, o.config.RedirectBackend) {
+		faults = append(faults, fmt.Errorf("--redirect-backend=%q: want %s", o.config.RedirectBackend, strings.Join(devspace.RedirectBackends, ", ")))
 	}
 	if o.config.Registry = strings.TrimRight(o.config.Registry, "/"); o.config.Registry == "" {
 		faults = append(faults, errors.New("--registry is missing: no images are published yet, so build and push them (see «Install it» in the README) and name the registry and path, such as registry.example/fmc"))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/sidecar"
 	"github.com/formicarium/formicarium/manifests"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -27,7 +28,12 @@ type InstallConfig struct {
 	// JaegerImage is the trace store's image. It is left out where
 	// TracingEndpoint names another place for spans.
 	JaegerImage, TracingEndpoint string
+	// RedirectBackend is one of RedirectBackends, or empty for the first.
+	RedirectBackend string
 }
+
+// RedirectBackends are how netra-init can redirect.
+var RedirectBackends = sidecar.Backends
 
 // webhookNames are those under which the API server calls the webhook.
 func webhookNames() []string {
@@ -47,7 +53,7 @@ func SystemObjects(cfg InstallConfig) ([]*unstructured.Unstructured, error) {
 func systemObjects(cfg InstallConfig, cert certificate) ([]*unstructured.Unstructured, error) {
 	settings := manifests.SystemSettings{
 		Version: cfg.Version, Registry: cfg.Registry, Tag: cfg.Tag, PullPolicy: cfg.PullPolicy,
-		JaegerImage: cfg.JaegerImage, TracingEndpoint: jaegerEndpoint,
+		JaegerImage: cfg.JaegerImage, TracingEndpoint: jaegerEndpoint, RedirectBackend: cfg.RedirectBackend,
 		CA: cert.CA, Certificate: cert.Certificate, Key: cert.Key, CertificateHash: cert.hash(),
 	}
 	if cfg.TracingEndpoint != "" {

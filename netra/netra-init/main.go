@@ -38,7 +38,9 @@
 // needs nothing else. The iptables backend runs iptables-restore,
 // iptables-save and their ip6tables counterparts, version 1.8 or later, from
 // PATH: iptables-legacy-* first, then those, then iptables-nft-*, whichever the
-// kernel speaks. Those of the kind legacy also need NET_RAW.
+// kernel speaks. Those of the kind legacy also need NET_RAW. They write no file:
+// a read-only root serves. In a pod, the annotation
+// formicarium.io/netra-redirect-backend: iptables brings all of it.
 package main
 
 import (

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/formicarium/formicarium/internal/api"
 )
 
 // Apply makes p the redirection of the calling thread's network namespace:
@@ -17,25 +19,36 @@ import (
 // connection could be drawn twice, and where netra's own could come back to it
 // if the old rules exempt another user.
 func Apply(ctx context.Context, p Plan, b Backend) (Applied, error) {
-	switch b {
-	case NFTables:
-		return applyNFTables(ctx, p)
-	case IPTables:
-		return applyIPTables(ctx, p)
+	if b == IPTables {
+		applied, err := applyIPTables(ctx, p)
+		if errors.Is(err, errNoPrograms) {
+			err = fmt.Errorf("%w: use an image that has iptables, %s", err, wayOut)
+		}
+		return applied, err
 	}
 	applied, err := applyNFTables(ctx, p)
 	var missing *missingError
 	if !errors.As(err, &missing) {
 		return applied, err
 	}
+	if b == NFTables {
+		return Applied{}, fmt.Errorf("%w\n%s, %s", err, load, wayOut)
+	}
 	applied, otherErr := applyIPTables(ctx, p)
 	if otherErr != nil {
-		return Applied{}, fmt.Errorf("neither backend works on this node:\n"+
-			"nftables: %w\niptables: %w\n"+
-			"load nf_tables, nft_chain_nat, nft_redir and nft_numgen on the node, or use an image of netra-init that has iptables 1.8 or later", err, otherErr)
+		return Applied{}, fmt.Errorf("neither backend works on this node:\nnftables: %w\niptables: %w\n%s, %s", err, otherErr, load, wayOut)
 	}
 	return applied, nil
 }
+
+// What to do where a backend lacks what it takes.
+const (
+	load   = "load nf_tables, nft_chain_nat, nft_redir and nft_numgen on the node, or use iptables"
+	wayOut = "which comes with the pod's annotation " + api.Domain + "/netra-redirect-backend: iptables, " +
+		"or for all pods with kubectl fmc install --redirect-backend iptables; outside of Kubernetes put iptables 1.8 or later into PATH"
+)
+
+var errNoPrograms = errors.New("looking for iptables-restore, iptables-save, ip6tables-restore and ip6tables-save: they are not all in PATH")
 
 func applyNFTables(ctx context.Context, p Plan) (Applied, error) {
 	others, err := iptablesHoldings(ctx)
@@ -60,7 +73,7 @@ func applyNFTables(ctx context.Context, p Plan) (Applied, error) {
 func applyIPTables(ctx context.Context, p Plan) (Applied, error) {
 	variants := findVariants(ctx)
 	if len(variants) == 0 {
-		return Applied{}, errors.New("looking for iptables-restore, iptables-save, ip6tables-restore and ip6tables-save: they are not all in PATH: use an image of netra-init that has iptables 1.8 or later")
+		return Applied{}, errNoPrograms
 	}
 	var faults []error
 	for _, v := range variants {

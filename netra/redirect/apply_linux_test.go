@@ -25,7 +25,7 @@ func TestAuto(t *testing.T) {
 		{"no programs", nil, func(*testing.T) {}, "nftables", nil},
 		{"no nf_tables", all, withoutNFTables, "iptables (legacy)", nil},
 		{"no nf_tables, programs that need it", nftPrograms, withoutNFTables, "", []string{"neither backend", "CONFIG_NF_TABLES", "iptables-nft-save"}},
-		{"no nf_tables, no programs", nil, withoutNFTables, "", []string{"neither backend", "CONFIG_NF_TABLES", "not all in PATH", "load nf_tables", "use an image"}},
+		{"no nf_tables, no programs", nil, withoutNFTables, "", []string{"neither backend", "CONFIG_NF_TABLES", "not all in PATH", "load nf_tables", "annotation formicarium.io/netra-redirect-backend: iptables"}},
 		{"nothing", all, func(t *testing.T) {
 			withoutNFTables(t)
 			withoutLegacy(t, unix.AF_INET, unix.AF_INET6)
@@ -70,13 +70,13 @@ func TestBackendAskedForIsMissing(t *testing.T) {
 	pod.do(func() {
 		withoutNFTables(t)
 		var missing *missingError
-		if _, err := Apply(t.Context(), mustPlan(t, defaults()), NFTables); !errors.As(err, &missing) {
-			t.Errorf("nftables without nf_tables = %v", err)
+		if _, err := Apply(t.Context(), mustPlan(t, defaults()), NFTables); !errors.As(err, &missing) || !strings.Contains(err.Error(), "formicarium.io/netra-redirect-backend: iptables") {
+			t.Errorf("nftables without nf_tables = %v, want the way out", err)
 		}
 	})
 	havePrograms(t)
 	pod.do(func() {
-		if _, err := Apply(t.Context(), mustPlan(t, defaults()), IPTables); err == nil || !strings.Contains(err.Error(), "not all in PATH") {
+		if _, err := Apply(t.Context(), mustPlan(t, defaults()), IPTables); err == nil || !strings.Contains(err.Error(), "not all in PATH") || !strings.Contains(err.Error(), wayOut) {
 			t.Errorf("iptables without programs = %v", err)
 		}
 	})

@@ -158,12 +158,13 @@ func TestIPTablesWaitsForTheLock(t *testing.T) {
 	}
 }
 
-// As in a container with NET_ADMIN and NET_RAW and a read-only root.
+// As in the container that the webhook makes: NET_ADMIN and NET_RAW alone, no
+// new privileges, and a root where nothing can be written, /run included.
 func TestIPTablesInAContainer(t *testing.T) {
 	binary := buildProgram(t)
 	inside := func(pod netns, capabilities string) (string, error) {
-		script := "mount --make-rprivate / && mount -t tmpfs -o ro tmpfs /run && " +
-			"exec setpriv --bounding-set " + capabilities + " --inh-caps " + capabilities + " " + binary
+		script := "mount --make-rprivate / && mount -t tmpfs -o ro tmpfs /run && mount -o remount,bind,ro / && ! touch /fmc-written 2>/dev/null && " +
+			"exec setpriv --no-new-privs --bounding-set " + capabilities + " --inh-caps " + capabilities + " " + binary
 		var out []byte
 		var err error
 		pod.do(func() {
@@ -175,10 +176,10 @@ func TestIPTablesInAContainer(t *testing.T) {
 	}
 	pod := newNetns(t)
 	if out, err := inside(pod, "-all,+net_admin,+net_raw"); err != nil || pod.holds() != "iptables (legacy)" {
-		t.Errorf("with a read-only /run: %v\n%s", err, out)
+		t.Errorf("with a read-only root: %v\n%s", err, out)
 	}
 	other := newNetns(t)
-	havePrograms(t, append(legacyPrograms, "unshare", "sh", "mount", "setpriv")...)
+	havePrograms(t, append(legacyPrograms, "unshare", "sh", "mount", "touch", "setpriv")...)
 	if out, err := inside(other, "-all,+net_admin"); err == nil || !strings.Contains(out, "NET_RAW") {
 		t.Errorf("without NET_RAW: %v, and the error does not name it\n%s", err, out)
 	}

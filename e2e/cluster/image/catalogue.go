@@ -14,6 +14,13 @@ var Catalogue = []Definition{
 	static("netra", netraUser, Source{Bin: "netra"}),
 	static("netra-init", root, Source{Bin: "netra-init"}),
 	{
+		// For nodes without nf_tables.
+		Name:     "netra-init-iptables",
+		Packages: []string{"iptables"},
+		Files:    []File{{Path: "netra-init", From: Source{Bin: "netra-init"}, Mode: 0o755}},
+		Config:   v1.Config{Entrypoint: []string{"/netra-init"}, User: root, WorkingDir: "/", Env: []string{searchPath}},
+	},
+	{
 		Name:     "tanajura",
 		Packages: []string{"git"},
 		Files:    []File{{Path: "tanajura", From: Source{Bin: "tanajura"}, Mode: 0o755}},
