@@ -68,6 +68,7 @@ func TestSystem(t *testing.T) {
 		{"Redeploy", testRedeploy},
 		{"AnnotatedPods", testAnnotatedPods},
 		{"Probes", testProbes},
+		{"Settings", testSettings},
 		{"JobEnds", testJobEnds},
 		{"WebhookDown", testWebhookDown},
 		{"DevspaceDelete", testDevspaceDelete},
