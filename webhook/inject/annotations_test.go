@@ -365,13 +365,19 @@ func TestServiceNameInTraces(t *testing.T) {
 }
 
 // FuzzAnnotations looks for annotations that make a container which does not
-// start, and for warnings that no header holds.
+// start, and for warnings that no header holds. Each number chooses a key.
 func FuzzAnnotations(f *testing.F) {
+	list := names()
+	at := func(name string) uint8 { return uint8(slices.Index(list, name)) }
 	for name, value := range faulty {
-		f.Add(name, value, "netra-port", "14955", "jaeger-user", "ann")
+		f.Add(at(name), value, at("netra-port"), "14955", at("jaeger-user"), "ann")
 	}
-	f.Add("netra-admin-port", "15000", "netra-pprof-port", "15000", "netra-http-x-source-value", "$(POD_NAME) $$")
-	f.Fuzz(func(t *testing.T, a, b, c, d, e, g string) {
-		startable(t, map[string]string{a: b, c: d, e: g, "inject": api.InjectEnabled})
+	f.Add(at("netra-admin-port"), "15000", at("netra-pprof-port"), "15000", at("netra-http-x-source-value"), "$(POD_NAME) $$")
+	f.Add(at("netra-cpu-limit"), "1", at("netra-cpu-request"), "1001m", at("container"), "web,web")
+	f.Fuzz(func(t *testing.T, a uint8, b string, c uint8, d string, e uint8, g string) {
+		key := func(n uint8) string { return list[int(n)%len(list)] }
+		annotations := map[string]string{key(a): b, key(c): d, key(e): g}
+		annotations["inject"] = api.InjectEnabled
+		startable(t, annotations)
 	})
 }
