@@ -48,6 +48,8 @@ type InjectionStatus struct {
 	Stingers []StingerEndpoint `json:"stingers,omitempty"`
 	// Probes lists the probes that were rewritten, as they were before.
 	Probes []RewrittenProbe `json:"probes,omitempty"`
+	// Undo takes all of it out again.
+	Undo *InjectionUndo `json:"undo,omitempty"`
 }
 
 // StingerEndpoint is where one container's Stinger listens.

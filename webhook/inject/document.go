@@ -155,7 +155,11 @@ func (d *document) get(path []string) any {
 // record keeps an operation with a copy of its value: the document's own goes
 // on changing.
 func (d *document) record(op string, value any, path []string) {
-	d.operations = append(d.operations, Operation{Op: op, Path: pointer(path), Value: d.generic(value)})
+	value = d.generic(value)
+	if value == nil {
+		value = json.RawMessage("null") // a nil would be left out
+	}
+	d.operations = append(d.operations, Operation{Op: op, Path: pointer(path), Value: value})
 }
 
 // generic returns value as it looks after a way through JSON; it is always a

@@ -124,6 +124,8 @@ type injection struct {
 	settings Settings
 	// previous is what an earlier injection wrote, zero where there was none.
 	previous api.InjectionStatus
+	// original is the pod as it was sent.
+	original any
 	service  string
 	values   variables
 	slips    int // annotations left out
@@ -162,6 +164,7 @@ func (in *injection) run() {
 			in.previous = api.InjectionStatus{}
 		}
 	}
+	in.original = clone(in.doc.root)
 	in.service = in.serviceName()
 	if label := in.pod.Labels[api.LabelService]; label != "" && label != in.service {
 		in.warn("label %s=%q is not the service's name %q: the hub finds pods by the label", api.LabelService, short(label), in.service)
@@ -212,11 +215,12 @@ func (in *injection) writeStatus(status api.InjectionStatus) {
 		status.Skipped = nil
 	}
 	same := status
-	same.Version = in.previous.Version
+	same.Version, same.Undo = in.previous.Version, in.previous.Undo
 	if len(in.doc.operations) == 0 && reflect.DeepEqual(same, in.previous) {
 		in.result.Status = same
 		return
 	}
+	status.Undo = in.undo()
 	in.result.Status = status
 	text, err := json.Marshal(status)
 	if err != nil {
