@@ -64,7 +64,7 @@ every request between services is seen, without a change to their code.`,
 	})
 	a.kube.AddFlags(root.PersistentFlags())
 	root.PersistentFlags().Lookup("namespace").Usage = "The devspace, in place of the current one"
-	root.AddGroup(&cobra.Group{ID: "cluster", Title: "Cluster:"}, &cobra.Group{ID: "services", Title: "Services:"}, &cobra.Group{ID: "insight", Title: "Insight:"})
+	root.AddGroup(&cobra.Group{ID: "cluster", Title: "Cluster:"}, &cobra.Group{ID: "services", Title: "Services:"}, &cobra.Group{ID: "insight", Title: "Insight:"}, &cobra.Group{ID: "injection", Title: "Injection:"})
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {
 			c.GroupID = group
@@ -74,6 +74,7 @@ every request between services is seen, without a change to their code.`,
 	add("cluster", newCmdInstall(a), newCmdUninstall(a), newCmdDevspace(a), newCmdVersion(a))
 	add("services", newCmdDeploy(a), newCmdSync(a), newCmdRestart(a))
 	add("insight", newCmdStatus(a), newCmdLogs(a), newCmdGraph(a), newCmdTrace(a))
+	add("injection", newCmdInject(a), newCmdUninject(a))
 	return root
 }
 

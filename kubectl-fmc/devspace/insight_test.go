@@ -95,7 +95,7 @@ func (notFound) DoRaw(context.Context) ([]byte, error) {
 func TestTraceWithoutAnOwnJaeger(t *testing.T) {
 	for endpoint, want := range map[string]string{
 		"http://collector.tracing:14268/api/traces": "no Jaeger of its own",
-		jaegerEndpoint: "no trace abc",
+		JaegerEndpoint: "no trace abc",
 	} {
 		installation := installed()
 		installation.Data["tracingEndpoint"] = endpoint

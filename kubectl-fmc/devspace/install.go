@@ -19,8 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// jaegerEndpoint is the HTTP collector of the Jaeger that an install brings.
-const jaegerEndpoint = "http://" + manifests.JaegerName + "." + api.SystemNamespace + ":14268/api/traces"
+// JaegerEndpoint is the HTTP collector of the Jaeger that an install brings.
+const JaegerEndpoint = "http://" + manifests.JaegerName + "." + api.SystemNamespace + ":14268/api/traces"
 
 // InstallConfig says what to install.
 type InstallConfig struct {
@@ -53,7 +53,7 @@ func SystemObjects(cfg InstallConfig) ([]*unstructured.Unstructured, error) {
 func systemObjects(cfg InstallConfig, cert certificate) ([]*unstructured.Unstructured, error) {
 	settings := manifests.SystemSettings{
 		Version: cfg.Version, Registry: cfg.Registry, Tag: cfg.Tag, PullPolicy: cfg.PullPolicy,
-		JaegerImage: cfg.JaegerImage, TracingEndpoint: jaegerEndpoint, RedirectBackend: cfg.RedirectBackend,
+		JaegerImage: cfg.JaegerImage, TracingEndpoint: JaegerEndpoint, RedirectBackend: cfg.RedirectBackend,
 		CA: cert.CA, Certificate: cert.Certificate, Key: cert.Key, CertificateHash: cert.hash(),
 	}
 	if cfg.TracingEndpoint != "" {

@@ -153,7 +153,7 @@ func (c *Client) jaeger(ctx context.Context, path string, query map[string]strin
 // place than a Jaeger of its own.
 func (c *Client) tracesElsewhere(ctx context.Context) bool {
 	installation, err := c.Installation(ctx)
-	return err == nil && installation.TracingEndpoint != "" && installation.TracingEndpoint != jaegerEndpoint
+	return err == nil && installation.TracingEndpoint != "" && installation.TracingEndpoint != JaegerEndpoint
 }
 
 func convertSpan(s jaegerSpan, service string) Span {
