@@ -27,6 +27,8 @@ type Client struct {
 	// Dial gives an HTTP client whose connections lead to a port of a pod.
 	// Tests put a loopback server in its place.
 	Dial PodDialer
+	// Connect opens one connection to a port of a pod.
+	Connect PodConnector
 	// Poll is the time between two looks at something that is waited for.
 	Poll time.Duration
 	// Settle is the time after which a started process is looked at again.
@@ -56,7 +58,7 @@ func NewClient(config *rest.Config) (*Client, error) {
 		return nil, fmt.Errorf("making a Kubernetes client: %w", err)
 	}
 	return &Client{
-		Config: config, Kube: kube, Dynamic: dyn, Dial: forwardPods(config),
+		Config: config, Kube: kube, Dynamic: dyn, Dial: forwardPods(config), Connect: connectPods(config),
 		Poll: DefaultPoll, Settle: DefaultSettle, FollowEvery: DefaultFollowEvery, Answer: answerTimeout,
 	}, nil
 }

@@ -156,17 +156,11 @@ func (c *Client) proveWebhook(ctx context.Context) error {
 	defer cancel()
 	var last error
 	for {
-		created, err := c.Kube.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, proofPod(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		switch {
-		case err == nil && created.Annotations[api.AnnotationStatus] != "":
-			var status api.InjectionStatus
-			if err := json.Unmarshal([]byte(created.Annotations[api.AnnotationStatus]), &status); err != nil {
-				return fmt.Errorf("reading what the webhook wrote on a pod: %w", err)
-			}
+		err := c.tryWebhook(ctx, metav1.NamespaceDefault)
+		if err == nil {
 			return nil
-		case err == nil:
-			last = errors.New("it did not mark the pod")
-		case ctx.Err() == nil:
+		}
+		if last == nil || ctx.Err() == nil {
 			last = err
 		}
 		select {
@@ -175,6 +169,26 @@ func (c *Client) proveWebhook(ctx context.Context) error {
 		case <-time.After(c.Poll):
 		}
 	}
+}
+
+// errUnmarked says that a pod which asked came back without a status.
+var errUnmarked = errors.New("it did not mark the pod")
+
+// tryWebhook is one try in a namespace.
+func (c *Client) tryWebhook(ctx context.Context, namespace string) error {
+	created, err := c.Kube.CoreV1().Pods(namespace).Create(ctx, proofPod(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	if err != nil {
+		return err
+	}
+	text := created.Annotations[api.AnnotationStatus]
+	if text == "" {
+		return errUnmarked
+	}
+	var status api.InjectionStatus
+	if err := json.Unmarshal([]byte(text), &status); err != nil {
+		return fmt.Errorf("reading what the webhook wrote on a pod: %w", err)
+	}
+	return nil
 }
 
 // proofPod passes every pod security level and most quotas.

@@ -239,3 +239,12 @@ func uninject(t Template) ([]inject.Operation, Change, error) {
 	}
 	return append(operations, unask...), c, nil
 }
+
+// UninjectPod returns the pod as it was before injection.
+func UninjectPod(podJSON []byte) ([]byte, error) {
+	operations, err := inject.Uninject(podJSON)
+	if err != nil {
+		return nil, err
+	}
+	return apply(podJSON, operations)
+}
