@@ -56,6 +56,12 @@ var surroundings = map[string]struct {
 	"probes-ordinary-sidecar":        {ns: NamespaceInfo{Name: "shop"}, ordinary: true},
 	"iptables-by-installation":       {ns: NamespaceInfo{Name: "shop"}, backend: "iptables"},
 	"iptables-installation-declined": {ns: NamespaceInfo{Name: "shop"}, backend: "iptables"},
+	"scheduled-cleanup-owner":        {ns: NamespaceInfo{Name: "shop"}, ordinary: true},
+	"cert-manager":                   {ns: NamespaceInfo{Name: "cert-manager", Inject: "enabled"}},
+	"restricted-stinger":             {ns: NamespaceInfo{Name: "shop", EnforceLevel: "restricted"}},
+	"baseline-stinger":               {ns: NamespaceInfo{Name: "shop", EnforceLevel: "baseline"}},
+	"typo-in-namespace-label":        {ns: NamespaceInfo{Name: "shop", Inject: "enable"}},
+	"system-workload":                {ns: NamespaceInfo{Name: "fmc-system", Inject: "enabled"}},
 }
 
 // inputs returns the pods of testdata as JSON, with what they meet.
