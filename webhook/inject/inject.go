@@ -114,6 +114,7 @@ const (
 	CodePortTaken       = "port-taken"
 	CodeNameTaken       = "name-taken"
 	CodeNoContainer     = "no-container"
+	CodeOtherMesh       = "other-mesh"
 )
 
 // injection is one pod's way through Inject.

@@ -66,6 +66,9 @@ func (in *injection) refusesNetra() Reason {
 	if spec.HostNetwork {
 		return Reason{Code: CodeHostNetwork, Text: "the pod uses the node's network, whose traffic is not only its own"}
 	}
+	if name := redirector(spec); name != "" {
+		return Reason{Code: CodeOtherMesh, Text: fmt.Sprintf("the pod's connections are redirected by container %s already", name)}
+	}
 	switch in.ns.EnforceLevel {
 	case "baseline", "restricted":
 		return Reason{Code: CodePodSecurity, Text: fmt.Sprintf("pod security level %q of namespace %s refuses netra-init's NET_ADMIN; label it pod-security.kubernetes.io/enforce=privileged to trace its pods",

@@ -91,8 +91,7 @@ func (in *injection) targets() []int {
 		}
 	}
 	if len(names) == 0 {
-		// netra may be an ordinary container, and by then the first one.
-		first := slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name != api.ContainerNetra })
+		first := in.application()
 		if first < 0 {
 			return nil
 		}
