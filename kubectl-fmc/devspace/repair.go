@@ -63,21 +63,28 @@ func (c *Client) Repair(ctx context.Context, missing []MissingPod, cfg RepairCon
 		if err == nil {
 			err = c.evict(ctx, m)
 		}
-		switch {
-		case err == nil:
+		if err == nil {
 			evicted[m.owner] = ready
-			note(good("repair", "%s is evicted, and %s creates it anew", m, m.Owner))
-		case apierrors.IsNotFound(err), apierrors.IsConflict(err):
-			note(good("repair", "%s is gone already", m))
-		case apierrors.IsTooManyRequests(err):
-			note(bad("repair", "run it again later", "%s is left: a PodDisruptionBudget does not allow its eviction now", m))
-		case apierrors.IsForbidden(err):
-			note(bad("repair", "ask somebody who may create pods/eviction in namespace "+m.Namespace, "%s is left: you may not evict it", m))
-		default:
-			note(bad("repair", "", "evicting %s: %v", m, err))
 		}
+		note(evictionFinding(m, err))
 	}
 	return findings
+}
+
+// evictionFinding says what became of an eviction.
+func evictionFinding(m MissingPod, err error) Finding {
+	const check = "repair"
+	switch {
+	case err == nil:
+		return good(check, "%s is evicted, and %s creates it anew", m, m.Owner)
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
+		return good(check, "%s is gone already", m)
+	case apierrors.IsTooManyRequests(err):
+		return bad(check, "run it again later", "%s is left: a PodDisruptionBudget does not allow its eviction now", m)
+	case apierrors.IsForbidden(err):
+		return bad(check, "ask somebody who may create pods/eviction in namespace "+m.Namespace, "%s is left: you may not evict it", m)
+	}
+	return bad(check, "run it again", "evicting %s: %v", m, err)
 }
 
 func (c *Client) evict(ctx context.Context, m MissingPod) error {
