@@ -307,3 +307,31 @@ func FuzzUninject(f *testing.F) {
 		}
 	})
 }
+
+// As many supervised containers as there are ports, and lists that are longer
+// than any that is looked through.
+func TestUndoOfLargePods(t *testing.T) {
+	var containers, names, volumes []string
+	for i := range 100 {
+		names = append(names, fmt.Sprintf("c%d", i))
+		containers = append(containers, fmt.Sprintf(`{"name":"c%d","command":["/c"]}`, i))
+	}
+	for i := range maxUndoItems + 1 {
+		volumes = append(volumes, fmt.Sprintf(`{"name":"v%d"}`, i))
+	}
+	head := `{"metadata":{"name":"x","annotations":{"formicarium.io/inject":"enabled","formicarium.io/container":"` + strings.Join(names, ",") + `"}},"spec":{"containers":[` + strings.Join(containers, ",") + `]`
+	for _, pod := range []string{head + `}}`, head + `,"volumes":[` + strings.Join(volumes, ",") + `]}}`} {
+		r := mustInject(t, []byte(pod), NamespaceInfo{}, testSettings())
+		if r.Status.Undo == nil {
+			t.Fatalf("there is no record: %q", r.Warnings)
+		}
+		once := apply(t, []byte(pod), r)
+		undo, err := Uninject(once)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back := apply(t, once, Result{Patch: undo}); !sameJSON(t, []byte(pod), back) {
+			t.Errorf("what comes back of %d bytes has %d", len(pod), len(back))
+		}
+	}
+}

@@ -16,11 +16,13 @@ import (
 // need not know of it.
 
 // Bounds of a record. Its text is one of the pod's annotations, which may have
-// 256 KiB together; an ordinary one has half a kilobyte. The entries bound the
-// time that a record takes which somebody else wrote.
+// 256 KiB together; an ordinary one has half a kilobyte. Entries, and items of
+// the lists that they lead through, bound the time that a record takes which
+// somebody else wrote; ninety supervised containers have some 800 entries.
 const (
 	maxUndoBytes   = 64 << 10
-	maxUndoEntries = 1000
+	maxUndoEntries = 2000
+	maxUndoItems   = 2000
 )
 
 // undo returns the record for what was done in this and in earlier injections,
@@ -131,9 +133,13 @@ func (c *comparison) lists(path []string, before, after []any) bool {
 	if !ok || !also {
 		return false
 	}
+	places := make(map[string]int, len(old))
+	for i, key := range old {
+		places[key] = i
+	}
 	var kept []string
 	for _, key := range now {
-		if slices.Contains(old, key) {
+		if _, there := places[key]; there {
 			kept = append(kept, key)
 		}
 	}
@@ -141,7 +147,7 @@ func (c *comparison) lists(path []string, before, after []any) bool {
 		return false
 	}
 	for i, key := range now {
-		if place := slices.Index(old, key); place >= 0 {
+		if place, there := places[key]; there {
 			c.compare(child(path, key), before[place], after[i])
 		} else {
 			c.added(path, key)
@@ -217,6 +223,9 @@ func (d *document) resolve(path []string) ([]string, bool) {
 			if i > 0 {
 				list = path[i-1]
 			}
+			if len(parent) > maxUndoItems {
+				return nil, false
+			}
 			place := slices.IndexFunc(parent, func(item any) bool {
 				key, ok := keyOf(list, item)
 				return ok && key == token
@@ -251,6 +260,9 @@ func (d *document) take(path []string) {
 // keysOf returns the keys of a list's items, and false where these do not tell
 // them apart.
 func keysOf(list string, items []any) ([]string, bool) {
+	if len(items) > maxUndoItems {
+		return nil, false
+	}
 	keys := make([]string, len(items))
 	seen := make(map[string]bool, len(items))
 	for i, item := range items {
