@@ -92,9 +92,11 @@ func testCheckAndExplain(t *testing.T, s *system) {
 			t.Errorf("explain does not say %q:\n%s", part, text)
 		}
 	}
-	// The image of netra-init has no iptables in it.
-	broken := strings.Replace(podManifest("broken", api.InjectNetra, `["sleep", "60"]`, "Always"), `"annotations":{`, `"annotations":{"formicarium.io/netra-redirect-backend":"iptables",`, 1)
-	s.apply(t, broken)
+	// Its netra-init has an image that nobody has.
+	plain := s.file(t, podManifest("broken", "", `["sleep", "60"]`, "Always"))
+	broken := filepath.Join(t.TempDir(), "broken.json")
+	write(t, broken, s.fmc(t, "inject", "-f", plain, "--manual", "--registry", s.Images.Registry+"/nobody", "--tag", "none"))
+	s.kubectl(t, "apply", "-f", broken)
 	defer s.kubectl(t, "delete", "pod", "-n", devspace, "broken", "--wait=false", "--grace-period=1")
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
 		report, _ = s.check(t)
