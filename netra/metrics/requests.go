@@ -24,21 +24,61 @@ type requests struct {
 
 // Observe counts one request, which took d and had bodies of so many bytes.
 func (r *Requests) Observe(key Request, d time.Duration, requestBytes, responseBytes int64) {
-	r.mu.RLock()
-	c := r.known[key]
-	r.mu.RUnlock()
+	r.of(key).observe(d, requestBytes, responseBytes)
+}
+
+// With returns what counts the requests of one direction with one peer: to be
+// kept by those who count many, for whom it spares the way through the keys.
+func (r *Requests) With(direction, peer string) *PeerRequests {
+	return &PeerRequests{all: r, direction: direction, peer: peer}
+}
+
+// PeerRequests counts the requests of one direction with one peer.
+type PeerRequests struct {
+	all             *Requests
+	direction, peer string
+	codes           [len(codes)]atomic.Pointer[requests] // nil: none so far
+}
+
+// codes are the values of Request.Code, by a status's first digit.
+var codes = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx"}
+
+// Code returns the class of a status of three digits, or of none (0).
+func Code(status int) string { return codes[status/100] }
+
+// Peer returns the label under which the requests are counted.
+func (p *PeerRequests) Peer() string { return p.peer }
+
+// Observe counts one request, which was answered with a status of three digits,
+// or with none (0), took d and had bodies of so many bytes.
+func (p *PeerRequests) Observe(status int, d time.Duration, requestBytes, responseBytes int64) {
+	class := status / 100
+	c := p.codes[class].Load()
 	if c == nil {
-		c = r.add(key)
+		c = p.all.of(Request{p.direction, p.peer, codes[class]})
+		p.codes[class].Store(c)
 	}
+	c.observe(d, requestBytes, responseBytes)
+}
+
+func (c *requests) observe(d time.Duration, requestBytes, responseBytes int64) {
 	c.duration.Observe(d)
-	c.up.Add(uint64(requestBytes))
+	if requestBytes != 0 { // most requests have no body, and all loops write here
+		c.up.Add(uint64(requestBytes))
+	}
 	c.down.Add(uint64(responseBytes))
 }
 
-func (r *Requests) add(key Request) *requests {
+func (r *Requests) of(key Request) *requests {
+	r.mu.RLock()
+	c := r.known[key]
+	r.mu.RUnlock()
+	if c != nil {
+		return c
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := r.known[key]
+	c = r.known[key]
 	if c == nil {
 		if r.known == nil {
 			r.known = map[Request]*requests{}

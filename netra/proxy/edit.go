@@ -79,11 +79,11 @@ func replaces(edits []trace.Edit) bool {
 	return false
 }
 
-func replacement(name []byte, edits []trace.Edit) (string, bool) {
+func replacement(name []byte, edits []trace.Edit) ([]byte, bool) {
 	for _, e := range edits {
 		if e.Replace && len(name) == len(e.Name) && bytes.EqualFold(name, []byte(e.Name)) {
 			return e.Value, true
 		}
 	}
-	return "", false
+	return nil, false
 }

@@ -1,9 +1,6 @@
 package proxy
 
 import (
-	"sync"
-	"sync/atomic"
-
 	"github.com/formicarium/formicarium/netra/metrics"
 	"github.com/formicarium/formicarium/netra/proxy/http2"
 	"github.com/formicarium/formicarium/netra/trace"
@@ -17,25 +14,23 @@ const maxPending = 1000
 // requests that wait for their response, in order, the HTTP/2 streams, and
 // whether they are still followed.
 type exchange struct {
-	link *link
-
-	mu       sync.Mutex
+	link     *link
 	queue    []*pending
 	held     *held // waits until the queue is empty, and for its upstream
 	any      bool  // there was a request
 	counted  bool  // the blind copy was counted
 	over     bool  // no further requests are followed
 	isClosed bool
-	blind    atomic.Bool
-	streams  atomic.Pointer[streams] // once the connection is known to be HTTP/2
+	blind    bool
+	streams  *streams // once the connection is known to be HTTP/2
 }
 
 // pending is a request that waits for its response.
 type pending struct {
-	request  *trace.Request
+	request  *trace.Request // nil after its end
 	method   string
-	sent     atomic.Int64      // bytes of the request's body
-	received atomic.Int64      // bytes of the response's body
+	sent     int64             // bytes of the request's body
+	received int64             // bytes of the response's body
 	answered bool              // the response's head was read
 	refusal  bool              // a CONNECT or Upgrade that was told no
 	early    bool              // bytes came before the answer
@@ -43,17 +38,15 @@ type pending struct {
 	settings []http2.Parameter // what the client announced with that
 }
 
-func (x *exchange) isBlind() bool { return x.blind.Load() }
+func (x *exchange) isBlind() bool { return x.blind }
 
 // push adds a request; it reports false where no further one will be followed.
 func (x *exchange) push(p *pending) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	if x.isClosed { // the server's stream has ended
 		x.end(p, trace.ReasonClosed, "")
 		return false
 	}
-	if x.streams.Load() != nil { // the server has greeted with HTTP/2
+	if x.streams != nil { // the server has greeted with HTTP/2
 		x.any = true
 		x.link.flow.follow()
 		x.goBlind("server_first")
@@ -73,8 +66,6 @@ func (x *exchange) push(p *pending) bool {
 
 // front returns the request that the server answers next.
 func (x *exchange) front() *pending {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	if len(x.queue) == 0 {
 		return nil
 	}
@@ -87,8 +78,6 @@ func (x *exchange) inFront(p *pending) bool { return len(x.queue) > 0 && x.queue
 // answer notes the head of a response other than an interim one. The request
 // that it answers stays what it is: one for another protocol was refused.
 func (x *exchange) answer(front *pending, status int) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	if !x.inFront(front) {
 		return
 	}
@@ -103,8 +92,6 @@ func (x *exchange) answer(front *pending, status int) {
 
 // pop ends the request in front.
 func (x *exchange) pop(front *pending, reason string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	if !x.inFront(front) {
 		return
 	}
@@ -115,9 +102,10 @@ func (x *exchange) pop(front *pending, reason string) {
 	}
 }
 
-// end finishes one request; the lock makes it once.
+// end finishes one request.
 func (x *exchange) end(p *pending, reason, blind string) {
-	p.request.End(trace.Result{Reason: reason, Blind: blind, RequestBytes: p.sent.Load(), ResponseBytes: p.received.Load()})
+	p.request.End(trace.Result{Reason: reason, Blind: blind, RequestBytes: p.sent, ResponseBytes: p.received})
+	p.request = nil // it is another one from now on
 }
 
 func (x *exchange) endAll(reason, blind string) {
@@ -136,38 +124,32 @@ func (x *exchange) endAll(reason, blind string) {
 		x.held = nil
 		x.link.wake()
 	}
-	if s := x.streams.Load(); s != nil {
+	if s := x.streams; s != nil {
 		s.endAll(reason, blind)
 	}
 }
 
 // close ends all requests that have no response.
 func (x *exchange) close(reason string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	x.isClosed = true
 	x.endAll(reason, "")
-	x.blind.Store(true)
+	x.blind = true
 }
 
 // requestsEnd says that no further requests are followed. Those in the queue
 // still have their responses paired.
 func (x *exchange) requestsEnd(reason string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	x.over = true
 	x.count(reason)
 }
 
 // blindFor ends the following of both halves.
 func (x *exchange) blindFor(reason string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	x.goBlind(reason)
 }
 
 func (x *exchange) goBlind(reason string) {
-	x.blind.Store(true)
+	x.blind = true
 	x.count(reason)
 	x.endAll("", reason)
 	x.link.wake() // an unfinished head may be held
@@ -175,8 +157,6 @@ func (x *exchange) goBlind(reason string) {
 
 // unsolicited is called at bytes of the server's that answer no request.
 func (x *exchange) unsolicited() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	switch {
 	case len(x.queue) > 0: // arrived meanwhile
 	case x.any || x.over:
@@ -188,8 +168,6 @@ func (x *exchange) unsolicited() {
 
 // tunnel says that the request in front was answered by a change of protocol.
 func (x *exchange) tunnel(front *pending, status int) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	reason := "upgrade"
 	if front.method == "CONNECT" {
 		reason = "connect"
@@ -205,8 +183,6 @@ func (x *exchange) tunnel(front *pending, status int) {
 // early is called at the first byte after a request that asks for another
 // protocol and reports whether that was refused.
 func (x *exchange) early(p *pending) (refused bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	p.early = !p.refusal
 	return p.refusal
 }

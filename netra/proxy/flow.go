@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"net/netip"
-	"sync"
-	"sync/atomic"
 
 	"github.com/formicarium/formicarium/netra/proxy/sniff"
 	"github.com/formicarium/formicarium/netra/trace"
@@ -24,25 +22,23 @@ type flow struct {
 	connection *trace.Connection
 	port       uint16
 	up, down   opaque
-	carries    atomic.Uint32
-
-	mu      sync.Mutex
-	sniffer sniff.Sniffer
-	named   bool
-	reason  trace.CloseReason // what ended it, the first of both halves
+	carries    carrying
+	sniffer    sniff.Sniffer
+	named      bool
+	reason     trace.CloseReason // what ended it, the first of both halves
 }
 
-// What a flow carries. It is decided once.
+// carrying says what a flow carries. It is decided once.
+type carrying uint8
+
 const (
-	undecided uint32 = iota
-	followed         // requests that are traced
-	opaquely         // anything else
+	undecided carrying = iota
+	followed           // requests that are traced
+	opaquely           // anything else
 )
 
 // open notes where the connection goes, before that is dialled.
 func (s *flow) open(l *link, destination netip.AddrPort) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.link, s.port = l, destination.Port()
 	s.connection = l.proxy.tracer.Open(l.direction, destination)
 	s.sniffer = sniff.New(s.port)
@@ -50,10 +46,16 @@ func (s *flow) open(l *link, destination netip.AddrPort) {
 }
 
 // follow says that the connection carries requests that are traced themselves.
-func (s *flow) follow() { s.carries.CompareAndSwap(undecided, followed) }
+func (s *flow) follow() { s.decide(followed) }
 
 // giveUp says that there is no request to be followed on the connection.
-func (s *flow) giveUp() { s.carries.CompareAndSwap(undecided, opaquely) }
+func (s *flow) giveUp() { s.decide(opaquely) }
+
+func (s *flow) decide(carries carrying) {
+	if s.carries == undecided {
+		s.carries = carries
+	}
+}
 
 // watch returns what the halves begin with, given what follows HTTP, if
 // anything does.
@@ -70,10 +72,10 @@ type watched struct {
 
 func (w *watched) digest(h *half) (hold bool) {
 	flow, begin := w.side.flow, h.r
-	if flow.carries.Load() != opaquely {
+	if flow.carries != opaquely {
 		hold = w.follower.digest(h)
 	}
-	switch flow.carries.Load() {
+	switch flow.carries {
 	case followed:
 		w.yield(h, w.follower)
 	case opaquely:
@@ -134,8 +136,6 @@ func (o *opaque) over() {
 // look shows the sniffer what one end sent and reports whether it wants more of
 // it.
 func (s *flow) look(down bool, p []byte) (more bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if down {
 		more = s.sniffer.Server(p)
 	} else {
@@ -163,8 +163,6 @@ func (s *flow) carried() trace.Carried {
 
 // closing notes what ends the connection; what comes later is its consequence.
 func (s *flow) closing(reason trace.CloseReason) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.reason == "" {
 		s.reason = reason
 	}
@@ -172,11 +170,9 @@ func (s *flow) closing(reason trace.CloseReason) {
 
 // aborted notes that the connection ends now, with a reset.
 func (s *flow) aborted(reason string) {
-	s.mu.Lock()
 	if s.connection != nil { // else it never began
 		s.connection.Over()
 	}
-	s.mu.Unlock()
 	switch reason {
 	case trace.ReasonClientReset:
 		s.closing(trace.ResetByClient)
@@ -191,9 +187,7 @@ func (s *flow) aborted(reason string) {
 
 // end finishes the connection after both halves have ended.
 func (s *flow) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.carries.Load() == followed || s.silent() {
+	if s.carries == followed || s.silent() {
 		return
 	}
 	s.name()
@@ -207,14 +201,12 @@ func (s *flow) silent() bool {
 	if s.up.passed+s.down.passed > 0 {
 		return false
 	}
-	return s.link.direction == trace.Inbound || s.carries.Load() == undecided && sniff.ByPort(s.port) == ""
+	return s.link.direction == trace.Inbound || s.carries == undecided && sniff.ByPort(s.port) == ""
 }
 
 // unreachable finishes a connection whose destination could not be dialled and
 // whose client sent these bytes, which begin no request.
 func (s *flow) unreachable(first []byte, reason string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.link.direction == trace.Inbound { // a probe, or a port that nobody serves
 		return
 	}

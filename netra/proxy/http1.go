@@ -1,7 +1,7 @@
 package proxy
 
 import (
-	"net/netip"
+	"iter"
 
 	"github.com/formicarium/formicarium/netra/proxy/http1"
 	"github.com/formicarium/formicarium/netra/proxy/http2"
@@ -12,11 +12,12 @@ import (
 type requests struct {
 	*exchange
 	framer  *http1.Framer
-	current *pending      // whose body is passing
-	asked   *pending      // waits for the answer to CONNECT or Upgrade
-	raw     bool          // the rest is only copied
-	inBody  bool          // a request's body is passing
-	frames  *clientFrames // the rest is HTTP/2
+	fields  iter.Seq2[[]byte, []byte] // of the framer's message, whichever that is
+	current *pending                  // whose body is passing, or was the last to
+	asked   *pending                  // waits for the answer to CONNECT or Upgrade
+	raw     bool                      // the rest is only copied
+	inBody  bool                      // a request's body is passing
+	frames  *clientFrames             // the rest is HTTP/2
 }
 
 func (s *requests) digest(h *half) (hold bool) {
@@ -49,7 +50,7 @@ func (s *requests) digest(h *half) (hold bool) {
 			}
 		case http1.Body:
 			s.inBody = !piece.End
-			s.current.sent.Store(s.framer.Payload)
+			s.current.sent = s.framer.Payload
 		case http1.Doubt:
 			if s.link.router != nil && !s.inBody && s.divert(h, held{}) {
 				continue
@@ -72,11 +73,10 @@ func (s *requests) upgraded() bool {
 	if s.asked == nil || !s.asked.h2c || !s.framer.AtStart() {
 		return false
 	}
-	streams := s.streams.Load()
-	if streams == nil {
+	if s.streams == nil {
 		return false
 	}
-	s.frames = newClientFrames(streams)
+	s.frames = newClientFrames(s.streams)
 	return true
 }
 
@@ -95,8 +95,14 @@ func (s *requests) tunnelled() bool {
 // head begins a request and edits its head, of n bytes, unless it is held.
 func (s *requests) head(h *half, n int) (isHeld bool) {
 	m := &s.framer.Message
-	request, edits := s.link.proxy.tracer.Begin(s.link.direction, s.link.head(m, s.link.destination))
-	s.current = &pending{request: request, method: string(m.Method)}
+	if s.fields == nil {
+		s.fields = m.Fields()
+	}
+	request, edits := s.link.proxy.tracer.Begin(s.link.direction, s.link.head(m, s.fields))
+	if s.current == nil || s.current.request != nil || s.asked != nil {
+		s.current = new(pending)
+	}
+	*s.current = pending{request: request, method: methodName(m.Method)}
 	if m.Upgrade || s.current.method == "CONNECT" {
 		s.asked = s.current
 	}
@@ -112,18 +118,28 @@ func (s *requests) head(h *half, n int) (isHeld bool) {
 
 // send edits the head at the window's r.
 func (s *requests) send(h *half, edits []trace.Edit) {
+	h.edit(&s.framer.Message, edits) // while the request has not ended, and so the edits are valid
 	// It must be known before the server can answer it.
 	if !s.push(s.current) {
 		s.raw = true
 	}
-	h.edit(&s.framer.Message, edits)
 }
 
 func (s *requests) over() {}
 
 // head is what the tracer is told of a request.
-func (l *link) head(m *http1.Message, server netip.AddrPort) trace.Head {
-	return trace.Head{Method: m.Method, Target: m.Target, Fields: m.Fields(), Client: l.from, Server: server}
+func (l *link) head(m *http1.Message, fields iter.Seq2[[]byte, []byte]) trace.Head {
+	return trace.Head{Method: m.Method, Target: m.Target, Fields: fields, Client: l.from, Server: l.destination}
+}
+
+// methodName returns a method as a string, which for common ones is there.
+func methodName(method []byte) string {
+	for _, m := range [...]string{"GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS"} {
+		if string(method) == m {
+			return m
+		}
+	}
+	return string(method)
 }
 
 // responses looks at what an HTTP/1 server sends. All of it is written at once,
@@ -170,7 +186,7 @@ func (s *responses) digest(h *half) (hold bool) {
 		case http1.Head:
 			s.head(front)
 		case http1.Body:
-			front.received.Store(s.framer.Payload)
+			front.received = s.framer.Payload
 			if piece.End {
 				s.pop(front, "")
 			}
@@ -203,11 +219,10 @@ func (s *responses) head(front *pending) {
 // isHTTP2 reports whether the connection has become one of HTTP/2.
 func (s *responses) isHTTP2() bool {
 	if s.frames == nil {
-		streams := s.streams.Load()
-		if streams == nil {
+		if s.streams == nil {
 			return false
 		}
-		s.frames = newServerFrames(streams)
+		s.frames = newServerFrames(s.streams)
 	}
 	return true
 }

@@ -28,8 +28,6 @@ type clientFrames struct {
 
 func newClientFrames(s *streams) *clientFrames {
 	c := &clientFrames{streams: s, follower: http2.NewFollower(http2.Client), decoder: http2.NewDecoder()}
-	s.x.mu.Lock()
-	defer s.x.mu.Unlock()
 	if len(s.open) > 0 { // the request that asked for HTTP/2
 		c.opened = 1
 	}
@@ -45,7 +43,7 @@ func (c *clientFrames) digest(h *half) (hold bool) {
 			c.x.link.unseen()
 			return false
 		}
-		c.follower.Limit = int(c.server.maxFrame.Load())
+		c.follower.Limit = int(c.server.maxFrame)
 		piece := c.follower.Next(h.unread())
 		switch piece.Kind {
 		case http2.Need:
@@ -75,13 +73,13 @@ func (c *clientFrames) doubt(reason string) {
 func (c *clientFrames) block(h *half, n int) {
 	frames, src := &c.follower.Block, h.buf[h.r:h.r+n]
 	content := frames.Content(src)
-	fields, err := c.decoder.Decode(content, c.server.maxTable.Load())
+	fields, err := c.decoder.Decode(content, c.server.maxTable)
 	if err != nil || c.encoder != nil && c.decoder.Truncated {
 		c.doubt(reasonHPACK)
 		return
 	}
-	edits := c.request(c.follower.Stream, fields)
-	limit := int(c.server.frameSize.Load())
+	request, edits := c.request(c.follower.Stream, fields)
+	limit := int(c.server.frameSize)
 	switch {
 	case c.encoder == nil && !(replaces(edits) && c.mayRewrite()):
 		if len(edits) > 0 {
@@ -94,37 +92,39 @@ func (c *clientFrames) block(h *half, n int) {
 		content = c.encoder.Encode(edited(fields, edits), content)
 		h.splice(n, frames.Rewrite(h.spliceAt(), src, content, limit))
 	}
+	if request != nil { // it may end at once, and the edits with it
+		// It must be known before the server can answer it.
+		c.add(c.follower.Stream, &stream{request: request})
+	}
 }
 
 // mayRewrite reports whether blocks may be written anew from here on: all
 // further ones must then be decoded, whatever size the client's table has.
 func (c *clientFrames) mayRewrite() bool {
-	return !c.decoder.Truncated && c.server.maxTable.Load() <= http2.MaxTable
+	return !c.decoder.Truncated && c.server.maxTable <= http2.MaxTable
 }
 
 // request begins the request that a header block opens, and returns what is to
 // be written into it. Trailers open none.
-func (c *clientFrames) request(id uint32, fields []http2.Field) []trace.Edit {
+func (c *clientFrames) request(id uint32, fields []http2.Field) (*trace.Request, []trace.Edit) {
 	if id <= c.opened {
-		return nil
+		return nil, nil
 	}
 	c.opened = id
 	if c.x.isBlind() || c.full() {
 		c.x.link.unseen()
-		return nil
+		return nil, nil
 	}
 	l := c.x.link
 	head, ok := c.head.of(fields)
 	if !ok { // a server should refuse it
 		l.unseen()
-		return nil
+		return nil, nil
 	}
 	head.Client, head.Server = l.from, l.destination
 	request, edits := l.proxy.tracer.Begin(l.direction, head)
 	l.unrouted(request)
-	// It must be known before the server can answer it.
-	c.add(id, &stream{request: request})
-	return edits
+	return request, edits
 }
 
 // spliceAt returns the edited bytes, those of the window before r included.
@@ -144,7 +144,7 @@ func (h *half) splice(n int, out []byte) {
 func literals(edits []trace.Edit) (p []byte) {
 	for _, e := range edits {
 		if !e.Replace {
-			p = http2.AppendLiteral(p, strings.ToLower(e.Name), e.Value)
+			p = http2.AppendLiteral(p, strings.ToLower(e.Name), string(e.Value))
 		}
 	}
 	return p
@@ -154,12 +154,12 @@ func literals(edits []trace.Edit) (p []byte) {
 func edited(fields []http2.Field, edits []trace.Edit) []http2.Field {
 	for i, f := range fields {
 		if value, ok := replacement([]byte(f.Name), edits); ok {
-			fields[i].Value = value
+			fields[i].Value = string(value)
 		}
 	}
 	for _, e := range edits {
 		if !e.Replace {
-			fields = append(fields, http2.Field{Name: strings.ToLower(e.Name), Value: e.Value})
+			fields = append(fields, http2.Field{Name: strings.ToLower(e.Name), Value: string(e.Value)})
 		}
 	}
 	return fields
@@ -267,7 +267,7 @@ func (s *serverFrames) digest(h *half) (hold bool) {
 			h.r = h.w
 			return false
 		}
-		s.follower.Limit = int(s.client.maxFrame.Load())
+		s.follower.Limit = int(s.client.maxFrame)
 		piece := s.follower.Next(h.unread())
 		switch piece.Kind {
 		case http2.Need:
@@ -313,7 +313,7 @@ func (s *serverFrames) fragment(end bool) {
 		return
 	}
 	s.block = nil
-	fields, err := s.decoder.Decode(block, s.client.maxTable.Load())
+	fields, err := s.decoder.Decode(block, s.client.maxTable)
 	if err != nil {
 		s.x.blindFor(reasonHPACK)
 		return

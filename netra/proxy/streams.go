@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"math"
-	"sync/atomic"
 
 	"github.com/formicarium/formicarium/netra/proxy/http2"
 	"github.com/formicarium/formicarium/netra/trace"
@@ -13,7 +12,7 @@ import (
 const maxStreams = 1000
 
 // streams is what the two halves of an HTTP/2 connection know in common besides
-// the exchange, whose mutex guards it.
+// the exchange.
 type streams struct {
 	x              *exchange
 	client, server announced
@@ -32,13 +31,13 @@ type stream struct {
 // older value until it has seen the newer one, so what is allowed is the largest
 // so far; frameSize is the newest.
 type announced struct {
-	maxFrame, maxTable, frameSize atomic.Uint32
+	maxFrame, maxTable, frameSize uint32
 }
 
 func (a *announced) start() {
-	a.maxFrame.Store(http2.MinFrameSize)
-	a.frameSize.Store(http2.MinFrameSize)
-	a.maxTable.Store(http2.DefaultTableSize)
+	a.maxFrame = http2.MinFrameSize
+	a.frameSize = http2.MinFrameSize
+	a.maxTable = http2.DefaultTableSize
 }
 
 // set is called by the half that reads from the end, before the other end can
@@ -47,28 +46,27 @@ func (a *announced) set(p http2.Parameter) {
 	switch p.ID {
 	case http2.SettingFrameSize:
 		if p.Value >= http2.MinFrameSize && p.Value <= http2.MaxFrameSize {
-			a.frameSize.Store(p.Value)
-			a.maxFrame.Store(max(a.maxFrame.Load(), p.Value))
+			a.frameSize = p.Value
+			a.maxFrame = max(a.maxFrame, p.Value)
 		}
 	case http2.SettingTableSize:
-		a.maxTable.Store(max(a.maxTable.Load(), p.Value))
+		a.maxTable = max(a.maxTable, p.Value)
 	}
 }
 
 // beginHTTP2 makes the connection one of HTTP/2, unless it is already.
 func (x *exchange) beginHTTP2() *streams {
-	s := &streams{x: x, open: map[uint32]*stream{}, last: math.MaxUint32}
-	s.client.start()
-	s.server.start()
-	x.streams.CompareAndSwap(nil, s)
-	return x.streams.Load()
+	if x.streams == nil {
+		x.streams = &streams{x: x, open: map[uint32]*stream{}, last: math.MaxUint32}
+		x.streams.client.start()
+		x.streams.server.start()
+	}
+	return x.streams
 }
 
 // greeted is called where the server's first bytes are those of HTTP/2, and
 // reports whether the client has not sent anything else so far.
 func (x *exchange) greeted() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	if x.any || x.over {
 		return false
 	}
@@ -79,8 +77,6 @@ func (x *exchange) greeted() bool {
 // upgrade makes the request in front stream 1 of HTTP/2. It reports false where
 // the client did not wait for the answer.
 func (x *exchange) upgrade(front *pending) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	if !x.inFront(front) || len(x.queue) > 1 || front.early {
 		return false
 	}
@@ -89,14 +85,12 @@ func (x *exchange) upgrade(front *pending) bool {
 	for _, p := range front.settings {
 		s.client.set(p)
 	}
-	s.open[1] = &stream{request: front.request, sent: front.sent.Load()}
+	s.open[1] = &stream{request: front.request, sent: front.sent}
 	return true
 }
 
 // full reports whether no further stream is followed now.
 func (s *streams) full() bool {
-	s.x.mu.Lock()
-	defer s.x.mu.Unlock()
 	if len(s.open) < maxStreams {
 		return false
 	}
@@ -106,8 +100,6 @@ func (s *streams) full() bool {
 
 // add adds a stream that the client opens.
 func (s *streams) add(id uint32, st *stream) {
-	s.x.mu.Lock()
-	defer s.x.mu.Unlock()
 	s.x.link.flow.follow()
 	switch {
 	case s.x.isClosed: // the server's stream has ended
@@ -121,8 +113,6 @@ func (s *streams) add(id uint32, st *stream) {
 
 // sent counts what the client sends on a stream.
 func (s *streams) sent(id uint32, n int) {
-	s.x.mu.Lock()
-	defer s.x.mu.Unlock()
 	if st := s.open[id]; st != nil {
 		st.sent += int64(n)
 	}
@@ -130,8 +120,6 @@ func (s *streams) sent(id uint32, n int) {
 
 // received counts what the server sends on a stream.
 func (s *streams) received(id uint32, n int, end bool) {
-	s.x.mu.Lock()
-	defer s.x.mu.Unlock()
 	st := s.open[id]
 	if st == nil {
 		return
@@ -143,8 +131,6 @@ func (s *streams) received(id uint32, n int, end bool) {
 
 // answer notes a header block of the server's: a head or trailers.
 func (s *streams) answer(id uint32, a answer, end bool) {
-	s.x.mu.Lock()
-	defer s.x.mu.Unlock()
 	st := s.open[id]
 	if st == nil {
 		return
@@ -163,8 +149,6 @@ func (s *streams) answer(id uint32, a answer, end bool) {
 
 // reset ends a stream that one of the ends has given up.
 func (s *streams) reset(id uint32, code http2.ErrorCode, byServer bool) {
-	s.x.mu.Lock()
-	defer s.x.mu.Unlock()
 	st := s.open[id]
 	switch {
 	case st == nil:
@@ -179,8 +163,6 @@ func (s *streams) reset(id uint32, code http2.ErrorCode, byServer bool) {
 
 // goAway ends the streams that the server says it has not looked at.
 func (s *streams) goAway(last uint32) {
-	s.x.mu.Lock()
-	defer s.x.mu.Unlock()
 	s.last = last
 	for id, st := range s.open {
 		if id > last {
@@ -197,9 +179,10 @@ func (s *streams) end(id uint32, st *stream, result trace.Result) {
 func (st *stream) end(result trace.Result) {
 	result.RequestBytes, result.ResponseBytes = st.sent, st.received
 	st.request.End(result)
+	st.request = nil // it is another one from now on
 }
 
-// endAll ends all streams; the exchange's mutex is held.
+// endAll ends all streams.
 func (s *streams) endAll(reason, blind string) {
 	for id, st := range s.open {
 		why := reason

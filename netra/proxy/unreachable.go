@@ -93,7 +93,7 @@ func (s *lost) request() (request *trace.Request, more bool) {
 	case http1.Need:
 		return nil, true
 	case http1.Head:
-		request, edits := s.link.proxy.tracer.Begin(s.link.direction, s.link.head(&s.framer.Message, s.link.destination))
+		request, edits := s.link.proxy.tracer.Begin(s.link.direction, s.link.head(&s.framer.Message, s.framer.Message.Fields()))
 		if request.Upstream().Host != "" && s.link.proxy.settings.Resolve != nil {
 			s.reroute(request, edits, piece)
 		}

@@ -10,13 +10,13 @@ import (
 	"github.com/formicarium/formicarium/netra/metrics"
 )
 
-// batcher keeps spans until there are enough of them to be sent. Export puts one
-// into a queue, if there is room; one goroutine takes batches from there and
-// gives them to the sink:
+// batcher keeps spans until there are enough of them to be sent. Each is put into
+// a queue, if there is room, in the form in which the sink will send it; one
+// goroutine takes batches from there and gives them to the sink:
 //
-//	Export → waiting → run: take → sink.send
+//	record → sink.encode → waiting → run: take → sink.send
 //
-// So at most queueSize spans and one batch are held, whatever becomes of the
+// So nothing of a request is kept beyond its end but these bytes, and at most queueSize spans and one batch are held, whatever becomes of the
 // back end, and a span costs the connection that it is of no more than its place
 // in the queue. While no span waits nothing runs.
 type batcher struct {
@@ -26,7 +26,7 @@ type batcher struct {
 	metrics  *metrics.Set
 
 	mu      sync.Mutex
-	waiting []Span
+	waiting batch
 	closed  bool
 
 	wake     chan struct{} // holds one note that there may be something to do
@@ -46,12 +46,16 @@ type batchLimits struct {
 	delay time.Duration
 }
 
-// sink takes batches to a back end. Its methods are called by one goroutine.
+// sink takes batches to a back end. Its methods are called by one goroutine, but
+// for encode.
 type sink interface {
-	// send sends a batch, whose spans it may clear. With an error all of it is
-	// lost. When stopping is closed no further attempt is waited for, and when
-	// ctx ends, nothing at all.
-	send(ctx context.Context, batch []Span, stopping <-chan struct{}) (receipt, error)
+	// encode appends a span as a batch has it. It may be called from any
+	// goroutine.
+	encode(b []byte, r *record) []byte
+	// send sends a batch. With an error all of it is lost. When stopping is
+	// closed no further attempt is waited for, and when ctx ends, nothing at
+	// all.
+	send(ctx context.Context, spans *batch, stopping <-chan struct{}) (receipt, error)
 	close()
 }
 
@@ -78,15 +82,18 @@ func newBatcher(limits batchLimits, to sink, set *metrics.Set, logger *slog.Logg
 }
 
 // Export implements Exporter.
-func (b *batcher) Export(s Span) {
+func (b *batcher) Export(s Span) { b.record(recordOf(s)) }
+
+// record implements encoding.
+func (b *batcher) record(r *record) {
 	b.mu.Lock()
-	if b.closed || len(b.waiting) >= b.limits.queueSize {
+	if b.closed || b.waiting.len() >= b.limits.queueSize {
 		b.mu.Unlock()
 		b.metrics.Dropped.Add(1)
 		return
 	}
-	b.waiting = append(b.waiting, s)
-	n := len(b.waiting)
+	b.waiting.add(b.sink.encode, r)
+	n := b.waiting.len()
 	b.mu.Unlock()
 	if n == 1 || n == b.limits.batchSize {
 		select {
@@ -113,23 +120,21 @@ func (b *batcher) Close(ctx context.Context) error {
 // run sends batches as they become due, then what is left.
 func (b *batcher) run() {
 	defer close(b.done)
-	var batch []Span
+	var spans batch
 	for b.await() {
-		batch = b.take(batch)
-		_ = b.send(batch) // what is lost has been counted and logged
-		if b.idle() {
-			batch = nil
-		}
+		b.take(&spans)
+		_ = b.send(&spans) // what is lost has been counted and logged
+		spans.reset()
 	}
 	for {
-		batch = b.take(batch)
+		b.take(&spans)
 		switch {
-		case len(batch) == 0:
+		case spans.len() == 0:
 			return
 		case b.err != nil: // the collector was there for none of the others
-			b.metrics.Dropped.Add(uint64(len(batch)))
+			b.metrics.Dropped.Add(uint64(spans.len()))
 		default:
-			if err := b.send(batch); err != nil {
+			if err := b.send(&spans); err != nil {
 				b.err = fmt.Errorf("sending the last spans: %w", err)
 			}
 		}
@@ -164,41 +169,27 @@ func (b *batcher) await() bool {
 func (b *batcher) length() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.waiting)
+	return b.waiting.len()
 }
 
-// idle reports whether no span waits; then the queue's memory is released.
-func (b *batcher) idle() bool {
+// take moves up to a batch from the queue into spans, whose own have been sent.
+func (b *batcher) take(spans *batch) {
+	spans.reset()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.waiting) > 0 {
-		return false
+	if b.waiting.len() <= b.limits.batchSize {
+		*spans, b.waiting = b.waiting, *spans
+		return
 	}
-	b.waiting = nil
-	return true
-}
-
-// take moves up to a batch from the queue into the memory of batch, whose spans
-// have been sent.
-func (b *batcher) take(batch []Span) []Span {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.waiting) <= b.limits.batchSize {
-		batch, b.waiting = b.waiting, batch[:0]
-		return batch
-	}
-	batch = append(batch[:0], b.waiting[:b.limits.batchSize]...)
-	rest := copy(b.waiting, b.waiting[b.limits.batchSize:])
-	clear(b.waiting[rest:])
-	b.waiting = b.waiting[:rest]
-	return batch
+	b.waiting.move(spans, b.limits.batchSize)
 }
 
 // send sends a batch. What is lost is counted and logged.
-func (b *batcher) send(batch []Span) error {
-	r, err := b.sink.send(b.ctx, batch, b.stopping)
+func (b *batcher) send(spans *batch) error {
+	n := spans.len()
+	r, err := b.sink.send(b.ctx, spans, b.stopping)
 	if err != nil {
-		r = receipt{lost: len(batch), note: err.Error()}
+		r = receipt{lost: n, note: err.Error()}
 	}
 	if r.note != "" {
 		b.failures.Error(r.note)

@@ -158,7 +158,11 @@ func (c *Connection) export(closing Closing, duration time.Duration) {
 			tags = append(tags, tag)
 		}
 	}
-	t.export(Span{Context: context, Name: name, Start: c.start, Duration: duration, Tags: failed(tags, closing.failure())})
+	if reason := closing.failure(); reason != "" {
+		tags = append(tags, Tag{"error.reason", reason}, Tag{"error", true})
+	}
+	t.metrics.Spans.Add(1)
+	t.exporter.Export(Span{Context: context, Name: name, Start: c.start, Duration: duration, Tags: tags})
 }
 
 // spanName names the span by what is called where a name is known that is one
@@ -188,4 +192,8 @@ func (c Closing) failure() string {
 		return "destination " + c.Detail
 	}
 	return ""
+}
+
+func addrPort(a netip.AddrPort) string {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()
 }

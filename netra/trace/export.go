@@ -3,6 +3,7 @@ package trace
 import (
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Exporter takes finished spans to where they are kept. Its methods are called
@@ -30,10 +31,25 @@ type Tag struct {
 	Value any
 }
 
-// validText replaces what is not UTF-8 in a name or a value: they come from the
-// wire, and are cut between bytes. No back end keeps other text as it is; one of
-// OTLP refuses the whole batch for it.
-func validText(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+// text is what a name or a value is in a message.
+type text interface{ string | []byte }
+
+// valid replaces what is not UTF-8 in a name or a value: they come from the wire,
+// and are cut between bytes. No back end keeps other text as it is; one of OTLP
+// refuses the whole batch for it.
+func valid[T text](s T) T {
+	ok := false
+	switch s := any(s).(type) {
+	case string:
+		ok = utf8.ValidString(s)
+	case []byte:
+		ok = utf8.Valid(s)
+	}
+	if ok {
+		return s
+	}
+	return T(strings.ToValidUTF8(string(s), "\uFFFD"))
+}
 
 // Tags of the process that a span comes from, named as OpenTelemetry's resource
 // attributes are.

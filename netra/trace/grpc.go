@@ -1,53 +1,56 @@
 package trace
 
-import (
-	"bytes"
-	"strings"
-)
+import "bytes"
 
-// call is what is known of a gRPC call. A nil *call is none.
+// call is what is known of a gRPC call. The zero value is none.
 type call struct {
-	service, method string
+	service, method []byte
 	ended           bool // the server has told a status
 	status          int
 }
 
-// readCall returns the gRPC call that a request makes. Its content type says
-// that it is one, its path is /service/method.
-func readCall(head Head, f *fields) *call {
+// readCall returns the gRPC call that a request makes, of which target must stay
+// as it is. Its content type says that it is one, its path is /service/method.
+func readCall(target []byte, f *fields) call {
 	const kind = "application/grpc"
 	rest, ok := bytes.CutPrefix(f.value[hContentType], []byte(kind))
 	if !ok || len(rest) > 0 && rest[0] != '+' && rest[0] != ';' { // not grpc-web
-		return nil
+		return call{}
 	}
-	service, method, ok := strings.Cut(strings.TrimPrefix(Path(clip(head.Target)), "/"), "/")
-	if !ok || service == "" || method == "" || strings.Contains(method, "/") {
-		return nil
+	service, method, ok := bytes.Cut(bytes.TrimPrefix(path(target), []byte("/")), []byte("/"))
+	if !ok || len(service) == 0 || len(method) == 0 || bytes.IndexByte(method, '/') >= 0 {
+		return call{}
 	}
-	return &call{service: service, method: method}
+	return call{service: service, method: method}
 }
 
-// name is the span's. Services and methods are declared, so there are no
-// identifiers to be left out of it.
-func (c *call) name() string { return "/" + c.service + "/" + c.method }
+func (c *call) is() bool { return c.service != nil }
 
-func (c *call) describe(tags []Tag) []Tag {
-	return append(tags, Tag{"rpc.system", "grpc"}, Tag{"rpc.service", c.service}, Tag{"rpc.method", c.method})
+// appendName appends the span's name. Services and methods are declared, so there
+// are no identifiers to be left out of it.
+func (c *call) appendName(b []byte) []byte {
+	b = append(append(b, '/'), c.service...)
+	return append(append(b, '/'), c.method...)
+}
+
+func (c *call) describe(to *record) {
+	to.word("rpc.system", "grpc")
+	to.text("rpc.service", c.service)
+	to.text("rpc.method", c.method)
 }
 
 // outcome adds the status, as its number and as its name.
-func (c *call) outcome(tags []Tag) []Tag {
+func (c *call) outcome(to *record) {
 	if !c.ended {
-		return tags
+		return
 	}
-	tags = append(tags, Tag{"grpc.status_code", int64(c.status)})
+	to.number("grpc.status_code", int64(c.status))
 	if c.status < len(grpcStatuses) {
-		tags = append(tags, Tag{"grpc.status", grpcStatuses[c.status]})
+		to.word("grpc.status", grpcStatuses[c.status])
 	}
-	return tags
 }
 
-func (c *call) failed() bool { return c != nil && c.status != 0 }
+func (c *call) failed() bool { return c.status != 0 }
 
 // grpcStatuses are the names of gRPC's status codes.
 var grpcStatuses = [...]string{
@@ -60,7 +63,7 @@ var grpcStatuses = [...]string{
 // trailers; any but 0 makes the call a failed one. Of another request it says
 // nothing.
 func (r *Request) GRPCStatus(code int) {
-	if r.call != nil {
+	if r.call.is() {
 		r.call.ended, r.call.status = true, code
 	}
 }

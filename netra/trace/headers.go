@@ -3,6 +3,7 @@ package trace
 import (
 	"bytes"
 	"strings"
+	"sync"
 )
 
 // header is a field that a Tracer knows.
@@ -43,81 +44,132 @@ var headerNames = [headerCount]string{
 	hContentType: "content-type",
 }
 
-// headerIndex finds a field by its name in lower case.
+// headerIndex finds fields by their names, be they upper or lower case.
 type headerIndex struct {
-	known map[string]header
-	tags  map[string]string
+	byLength [][]listed
+	readers  sync.Pool
 }
 
-func newHeaderIndex(s Settings) headerIndex {
-	index := headerIndex{known: map[string]header{}, tags: s.HeaderTags}
+// listed is what a field's name stands for.
+type listed struct {
+	name  string // in lower case
+	known header // headerCount: none
+	tag   string // of HeaderTags; "": none
+}
+
+func newHeaderIndex(s Settings) *headerIndex {
+	names := map[string]listed{}
 	for h, name := range headerNames {
-		if name != "" {
-			index.known[name] = header(h)
+		names[name] = listed{known: header(h)}
+	}
+	names[strings.ToLower(s.RequestIDHeader)] = listed{known: hRequestID}
+	names[strings.ToLower(s.SourceHeader)] = listed{known: hSource}
+	names[strings.ToLower(s.Routing.Header)] = listed{known: hRoute}
+	for name, tag := range s.HeaderTags {
+		l, ok := names[name]
+		if l.tag = valid(tag); !ok {
+			l.known = headerCount
 		}
+		names[name] = l
 	}
-	index.known[strings.ToLower(s.RequestIDHeader)] = hRequestID
-	index.known[strings.ToLower(s.SourceHeader)] = hSource
-	if s.Routing.Header != "" {
-		index.known[strings.ToLower(s.Routing.Header)] = hRoute
+	delete(names, "") // of those that have none
+	x := &headerIndex{}
+	for name, l := range names {
+		for len(x.byLength) <= len(name) {
+			x.byLength = append(x.byLength, nil)
+		}
+		l.name = name
+		x.byLength[len(name)] = append(x.byLength[len(name)], l)
 	}
-	return index
+	x.readers.New = func() any { return newReader(x) }
+	return x
 }
 
 // fields holds the values of the known fields of one head; they alias it. A
 // field that is there but empty is not nil.
 type fields struct {
-	value [headerCount][]byte
-	twice [headerCount]bool
-	tags  []Tag
+	value  [headerCount][]byte
+	twice  [headerCount]bool
+	tagged []attribute // what HeaderTags names
 }
 
 // read gathers the known fields. With tagged, it also gathers those that
 // HeaderTags names.
-func (x headerIndex) read(head Head, tagged bool) (f fields) {
-	var lower [64]byte // longer names are none of ours, unless configured
-	for name, value := range head.Fields {
-		key := appendLower(lower[:0], name)
-		if tagged {
-			if tag, ok := x.tags[string(key)]; ok {
-				f.tags = append(f.tags, Tag{tag, clip(value)})
-			}
-		}
-		h, ok := x.known[string(key)]
-		if !ok {
-			continue
-		}
-		if f.value[h] != nil {
-			f.twice[h] = true
-			continue
-		}
-		if value == nil {
-			value = []byte{}
-		}
-		f.value[h] = value
-	}
+func (x *headerIndex) read(head Head, tagged bool) fields {
+	r := x.readers.Get().(*reader)
+	r.tagging = tagged
+	head.Fields(r.visit)
+	f := r.fields
+	r.fields = fields{}
+	x.readers.Put(r)
 	return f
 }
 
-func appendLower(dst, src []byte) []byte {
-	for _, c := range src {
+// reader reads heads, one after the other: what is called for each field is made
+// once, for it outlives the call as far as the compiler can tell.
+type reader struct {
+	fields
+	index   *headerIndex
+	tagging bool
+	visit   func(name, value []byte) bool
+}
+
+func newReader(x *headerIndex) *reader {
+	r := &reader{index: x}
+	r.visit = r.field
+	return r
+}
+
+func (r *reader) field(name, value []byte) (more bool) {
+	if len(name) >= len(r.index.byLength) {
+		return true
+	}
+	for i := range r.index.byLength[len(name)] {
+		if l := &r.index.byLength[len(name)][i]; equalLower(name, l.name) {
+			r.note(l, value)
+			break
+		}
+	}
+	return true
+}
+
+func (r *reader) note(l *listed, value []byte) {
+	if r.tagging && l.tag != "" {
+		r.tagged = append(r.tagged, attribute{key: l.tag, text: clip(value)})
+	}
+	switch h := l.known; {
+	case h == headerCount:
+	case r.value[h] != nil:
+		r.twice[h] = true
+	case value == nil:
+		r.value[h] = []byte{}
+	default:
+		r.value[h] = value
+	}
+}
+
+// equalLower reports whether name, in lower case, is lower, which has its length.
+func equalLower(name []byte, lower string) bool {
+	for i, c := range name {
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
 		}
-		dst = append(dst, c)
+		if c != lower[i] {
+			return false
+		}
 	}
-	return dst
+	return true
 }
 
-// cookies gathers the tags that CookieTags names.
-func (t *Tracer) cookies(value []byte) (tags []Tag) {
+// cookies gathers the tags that CookieTags names; they alias value.
+func (t *Tracer) cookies(value []byte) (tags []attribute) {
 	if len(t.settings.CookieTags) == 0 {
 		return nil
 	}
 	for item := range bytes.SplitSeq(value, []byte{';'}) {
 		name, content, ok := bytes.Cut(bytes.TrimSpace(item), []byte{'='})
 		if tag := t.settings.CookieTags[string(name)]; ok && tag != "" {
-			tags = append(tags, Tag{tag, clip(content)})
+			tags = append(tags, attribute{key: valid(tag), text: clip(content)})
 		}
 	}
 	return tags
@@ -127,4 +179,4 @@ func (t *Tracer) cookies(value []byte) (tags []Tag) {
 // on what one request can cost a span's memory.
 const maxTag = 1024
 
-func clip(value []byte) string { return string(value[:min(len(value), maxTag)]) }
+func clip(value []byte) []byte { return value[:min(len(value), maxTag)] }

@@ -27,10 +27,10 @@ const (
 	jaegerDelay = time.Second
 )
 
-// JaegerExporter sends spans to a Jaeger agent or collector. Settings, samplers
-// and a collector's messages are jaeger-client-go's; but its tracer, which wants
-// to be told of a span from its start, and its way to an agent are passed by:
-// half of what a request cost went there.
+// JaegerExporter sends spans to a Jaeger agent or collector. Settings and samplers
+// are jaeger-client-go's; but its tracer, which wants to be told of a span from
+// its start, and its messages are passed by: half of what a request cost went
+// there.
 type JaegerExporter struct {
 	*batcher
 	sampler opentracing.Tracer // nil where every trace is sampled
@@ -67,7 +67,7 @@ func NewJaeger(service string, process []Tag, set *metrics.Set, logger *slog.Log
 	}
 	var to sink
 	if cfg.Reporter.CollectorEndpoint != "" {
-		to = newCollectorSink(cfg.Reporter, newJaegerEncoder(service, process))
+		to = newCollectorSink(cfg.Reporter, jaegerBatchHead(service, process))
 	} else {
 		to = newAgentSink(cfg.Reporter, newPacketEncoder(service, process), log)
 	}
@@ -107,11 +107,15 @@ func (e *JaegerExporter) Sample(root Context, name string) bool {
 }
 
 // Export implements Exporter.
-func (e *JaegerExporter) Export(s Span) {
+func (e *JaegerExporter) Export(s Span) { e.record(recordOf(s)) }
+
+// record implements encoding. A logger has written what it is given when it
+// returns.
+func (e *JaegerExporter) record(r *record) {
 	if e.logged != nil {
-		e.logged.Info("span", "name", s.Name, "trace", s.Context.TraceID(), "span", s.Context.SpanID(), "duration", s.Duration)
+		e.logged.Info("span", "name", r.name, "trace", r.context.TraceID(), "span", r.context.SpanID(), "duration", r.duration)
 	}
-	e.batcher.Export(s)
+	e.batcher.record(r)
 }
 
 // jaegerLogger passes the client's messages on.

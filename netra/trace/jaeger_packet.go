@@ -1,9 +1,6 @@
 package trace
 
-import (
-	"encoding/binary"
-	"fmt"
-)
+import "encoding/binary"
 
 // maxPacket is the largest packet that an agent takes, in bytes;
 // jaeger-client-go's number.
@@ -15,7 +12,6 @@ const maxPacket = 65000
 // does for a request, and the message is short.
 type packetEncoder struct {
 	head []byte // up to the spans: the call, and the process
-	body []byte // spans
 	out  []byte
 }
 
@@ -46,72 +42,70 @@ func newPacketEncoder(service string, process []Tag) *packetEncoder {
 	p = append(p, 1<<4|compactStruct) // its argument, a Batch
 	p = append(p, 1<<4|compactStruct) // the Batch's process
 	p = appendCompactText(append(p, 1<<4|compactText), service)
-	p = appendJaegerTags(append(p, 1<<4|compactList), process)
+	p = appendJaegerTags(append(p, 1<<4|compactList), recordOf(Span{Tags: process}).tags)
 	p = append(p, compactStop)
 	return &packetEncoder{head: append(p, 1<<4|compactList)} // the Batch's spans
 }
 
-// next returns a packet of the first spans that fit into one, and how many these
-// are: none where the first alone is too large. The packet is valid until the
-// next call.
-func (e *packetEncoder) next(spans []Span) (packet []byte, n int) {
+// next returns a packet of the spans that fit into one, from the given one on, and
+// how many these are: none where the first alone is too large. The packet is valid
+// until the next call.
+func (e *packetEncoder) next(spans *batch, from int) (packet []byte, n int) {
 	// The list's length and the ends of Batch and argument.
 	room := maxPacket - len(e.head) - 8
-	e.body = e.body[:0]
-	for n < len(spans) {
-		before := len(e.body)
-		e.body = appendJaegerSpan(e.body, &spans[n])
-		if len(e.body) > room {
-			e.body = e.body[:before]
+	begin := len(spans.upTo(from))
+	end := begin
+	for _, next := range spans.ends[from:] {
+		if next-begin > room {
 			break
 		}
+		end = next
 		n++
 	}
 	e.out = appendCompactList(append(e.out[:0], e.head...), n)
-	e.out = append(append(e.out, e.body...), compactStop, compactStop)
+	e.out = append(append(e.out, spans.bytes[begin:end]...), compactStop, compactStop)
 	return e.out, n
 }
 
-func appendJaegerSpan(p []byte, s *Span) []byte {
-	for _, n := range [...]uint64{s.Context.TraceLow, s.Context.TraceHigh, s.Context.Span, s.Context.Parent} {
+func appendJaegerSpan(p []byte, r *record) []byte {
+	for _, n := range [...]uint64{r.context.TraceLow, r.context.TraceHigh, r.context.Span, r.context.Parent} {
 		p = binary.AppendVarint(append(p, 1<<4|compactI64), int64(n))
 	}
-	p = appendCompactText(append(p, 1<<4|compactText), s.Name)
+	p = appendCompactText(append(p, 1<<4|compactText), r.name)
 	const sampled = 1
 	p = binary.AppendVarint(append(p, 2<<4|compactI32), sampled) // after the references, which there are none of
-	p = binary.AppendVarint(append(p, 1<<4|compactI64), s.Start.UnixMicro())
-	p = binary.AppendVarint(append(p, 1<<4|compactI64), s.Duration.Microseconds())
-	p = appendJaegerTags(append(p, 1<<4|compactList), s.Tags)
+	p = binary.AppendVarint(append(p, 1<<4|compactI64), r.start.UnixMicro())
+	p = binary.AppendVarint(append(p, 1<<4|compactI64), r.duration.Microseconds())
+	p = appendJaegerTags(append(p, 1<<4|compactList), r.tags)
 	return append(p, compactStop)
 }
 
-func appendJaegerTags(p []byte, tags []Tag) []byte {
+func appendJaegerTags(p []byte, tags []attribute) []byte {
 	p = appendCompactList(p, len(tags))
-	for _, tag := range tags {
-		p = appendCompactText(append(p, 1<<4|compactText), tag.Key)
+	for i := range tags {
+		tag := &tags[i]
+		p = appendCompactBytes(append(p, 1<<4|compactText), tag.key)
 		p = append(p, 1<<4|compactI32)
-		switch v := tag.Value.(type) {
-		case bool:
+		switch tag.kind {
+		case ofTruth:
 			p = binary.AppendVarint(p, jaegerBool)
-			if v {
+			if tag.number != 0 {
 				p = append(p, 3<<4|compactTrue)
 			} else {
 				p = append(p, 3<<4|compactFalse)
 			}
-		case int64:
+		case ofNumber:
 			p = binary.AppendVarint(p, jaegerLong)
-			p = binary.AppendVarint(append(p, 4<<4|compactI64), v)
-		case string:
-			p = appendCompactText(append(binary.AppendVarint(p, jaegerString), 1<<4|compactText), v)
-		default: // what JAEGER_TAGS has
-			p = appendCompactText(append(binary.AppendVarint(p, jaegerString), 1<<4|compactText), fmt.Sprint(v))
+			p = binary.AppendVarint(append(p, 4<<4|compactI64), tag.number)
+		default:
+			p = appendCompactText(append(binary.AppendVarint(p, jaegerString), 1<<4|compactText), tag.text)
 		}
 		p = append(p, compactStop)
 	}
 	return p
 }
 
-// appendList begins a list of n structs.
+// appendCompactList begins a list of n structs.
 func appendCompactList(p []byte, n int) []byte {
 	if n < 15 {
 		return append(p, byte(n)<<4|compactStruct)
@@ -119,7 +113,8 @@ func appendCompactList(p []byte, n int) []byte {
 	return binary.AppendUvarint(append(p, 15<<4|compactStruct), uint64(n))
 }
 
-func appendCompactText(p []byte, s string) []byte {
-	s = validText(s)
+func appendCompactText[T text](p []byte, s T) []byte { return appendCompactBytes(p, valid(s)) }
+
+func appendCompactBytes[T text](p []byte, s T) []byte {
 	return append(binary.AppendUvarint(p, uint64(len(s))), s...)
 }

@@ -10,93 +10,7 @@ import (
 	"time"
 
 	"github.com/uber/jaeger-client-go/config"
-	"github.com/uber/jaeger-client-go/thrift"
-	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 )
-
-// jaegerEncoder makes Jaeger's messages of spans, for collectors. Its memory is
-// used again for the next batch.
-type jaegerEncoder struct {
-	process *jaeger.Process
-	batch   jaeger.Batch
-	spans   []jaeger.Span
-	tags    []jaeger.Tag
-	list    []*jaeger.Tag
-	texts   []string
-	numbers []int64
-	truths  [2]bool
-}
-
-func newJaegerEncoder(service string, process []Tag) *jaegerEncoder {
-	e := &jaegerEncoder{process: &jaeger.Process{ServiceName: validText(service)}, truths: [2]bool{false, true}}
-	e.grow(1, len(process))
-	e.process.Tags = e.encodeTags(process)
-	// These stay; the next batch begins with memory of its own.
-	e.tags, e.list, e.texts, e.numbers = nil, nil, nil, nil
-	return e
-}
-
-// grow makes room for so many spans with so many tags in all, for what is given
-// out must not move.
-func (e *jaegerEncoder) grow(spans, tags int) {
-	if cap(e.spans) < spans {
-		e.spans, e.batch.Spans = make([]jaeger.Span, 0, spans), make([]*jaeger.Span, 0, spans)
-	}
-	if cap(e.tags) < tags {
-		e.tags, e.list = make([]jaeger.Tag, 0, tags), make([]*jaeger.Tag, 0, tags)
-		e.texts, e.numbers = make([]string, 0, tags), make([]int64, 0, tags)
-	}
-	e.spans, e.batch.Spans = e.spans[:0], e.batch.Spans[:0]
-	e.tags, e.list, e.texts, e.numbers = e.tags[:0], e.list[:0], e.texts[:0], e.numbers[:0]
-}
-
-// encode returns the spans in one message, valid until the next call.
-func (e *jaegerEncoder) encode(spans []Span) *jaeger.Batch {
-	tags := 0
-	for i := range spans {
-		tags += len(spans[i].Tags)
-	}
-	e.grow(len(spans), tags)
-	for i := range spans {
-		s := &spans[i]
-		e.spans = append(e.spans, jaeger.Span{
-			TraceIdHigh: int64(s.Context.TraceHigh), TraceIdLow: int64(s.Context.TraceLow),
-			SpanId: int64(s.Context.Span), ParentSpanId: int64(s.Context.Parent),
-			OperationName: validText(s.Name), Flags: 1, // sampled
-			StartTime: s.Start.UnixMicro(), Duration: s.Duration.Microseconds(),
-			Tags: e.encodeTags(s.Tags),
-		})
-		e.batch.Spans = append(e.batch.Spans, &e.spans[i])
-	}
-	e.batch.Process = e.process
-	return &e.batch
-}
-
-func (e *jaegerEncoder) encodeTags(tags []Tag) []*jaeger.Tag {
-	first := len(e.list)
-	for _, tag := range tags {
-		t := jaeger.Tag{Key: tag.Key}
-		switch v := tag.Value.(type) {
-		case bool:
-			t.VType, t.VBool = jaeger.TagType_BOOL, &e.truths[0]
-			if v {
-				t.VBool = &e.truths[1]
-			}
-		case int64:
-			e.numbers = append(e.numbers, v)
-			t.VType, t.VLong = jaeger.TagType_LONG, &e.numbers[len(e.numbers)-1]
-		case string:
-			e.texts = append(e.texts, validText(v))
-			t.VType, t.VStr = jaeger.TagType_STRING, &e.texts[len(e.texts)-1]
-		default: // what JAEGER_TAGS has
-			e.texts = append(e.texts, validText(fmt.Sprint(v)))
-			t.VType, t.VStr = jaeger.TagType_STRING, &e.texts[len(e.texts)-1]
-		}
-		e.tags = append(e.tags, t)
-		e.list = append(e.list, &e.tags[len(e.tags)-1])
-	}
-	return e.list[first:len(e.list):len(e.list)]
-}
 
 // agentSink sends packets to an agent. Its name is resolved again from time to
 // time: agents move, and a packet to nowhere is not answered.
@@ -156,22 +70,24 @@ func (s *agentSink) look(ctx context.Context) error {
 	return nil
 }
 
-func (s *agentSink) send(ctx context.Context, batch []Span, _ <-chan struct{}) (receipt, error) {
+func (s *agentSink) encode(b []byte, r *record) []byte { return appendJaegerSpan(b, r) }
+
+func (s *agentSink) send(ctx context.Context, spans *batch, _ <-chan struct{}) (receipt, error) {
 	if err := s.look(ctx); err != nil {
 		return receipt{}, err
 	}
 	var r receipt
-	for len(batch) > 0 {
-		packet, n := s.encoder.next(batch)
+	for sent := 0; sent < spans.len(); {
+		packet, n := s.encoder.next(spans, sent)
 		if n == 0 {
 			r.lost, r.note = r.lost+1, fmt.Sprintf("a span is larger than the %d bytes that an agent takes", maxPacket)
-			batch = batch[1:]
+			sent++
 			continue
 		}
 		if _, err := s.conn.Write(packet); err != nil {
 			r.lost, r.note = r.lost+n, fmt.Sprintf("sending a packet to the Jaeger agent: %v", err)
 		}
-		batch = batch[n:]
+		sent += n
 	}
 	return r, nil
 }
@@ -184,7 +100,7 @@ func (s *agentSink) close() {
 
 // collectorSink posts batches to a collector.
 type collectorSink struct {
-	encoder        *jaegerEncoder
+	head           []byte // of every batch, up to the spans
 	url            string
 	user, password string
 	header         map[string]string
@@ -196,20 +112,20 @@ type collectorSink struct {
 // jaeger-client-go's number.
 const collectorTimeout = 5 * time.Second
 
-func newCollectorSink(cfg *config.ReporterConfig, encoder *jaegerEncoder) *collectorSink {
+func newCollectorSink(cfg *config.ReporterConfig, head []byte) *collectorSink {
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, IdleConnTimeout: 90 * time.Second}
 	return &collectorSink{
-		encoder: encoder, url: cfg.CollectorEndpoint + "?format=jaeger.thrift", user: cfg.User, password: cfg.Password, header: cfg.HTTPHeaders,
+		head: head, url: cfg.CollectorEndpoint + "?format=jaeger.thrift", user: cfg.User, password: cfg.Password, header: cfg.HTTPHeaders,
 		client: &http.Client{Transport: transport, Timeout: collectorTimeout}, transport: transport,
 	}
 }
 
-func (s *collectorSink) send(ctx context.Context, batch []Span, _ <-chan struct{}) (receipt, error) {
-	memory := thrift.NewTMemoryBuffer()
-	if err := s.encoder.encode(batch).Write(ctx, thrift.NewTBinaryProtocolConf(memory, nil)); err != nil {
-		return receipt{}, fmt.Errorf("encoding spans: %w", err)
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(memory.Bytes()))
+func (s *collectorSink) encode(b []byte, r *record) []byte { return appendBinarySpan(b, r) }
+
+func (s *collectorSink) send(ctx context.Context, spans *batch, _ <-chan struct{}) (receipt, error) {
+	// The memory is not that of the last message: a transport may go on to read
+	// what it has given up.
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(jaegerBatchMessage(s.head, spans)))
 	if err != nil {
 		return receipt{}, fmt.Errorf("posting spans: %w", err)
 	}

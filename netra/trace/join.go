@@ -1,6 +1,8 @@
 package trace
 
 import (
+	"bytes"
+	"hash/maphash"
 	"sync"
 	"time"
 )
@@ -100,9 +102,9 @@ func (s *flights) unseen(now time.Time) {
 // infer returns the context of the request that an outbound one without a
 // header is joined to; an invalid one where it is a root.
 func (s *flights) infer(now time.Time, keep time.Duration, degree Inference) (Context, Link) {
-	f, link := s.only(now, keep, degree)
+	f, link, ok := s.only(now, keep, degree)
 	switch {
-	case f == nil:
+	case !ok:
 		return Context{}, link
 	case !f.context.Valid():
 		return Context{}, LinkNone
@@ -110,22 +112,23 @@ func (s *flights) infer(now time.Time, keep time.Duration, degree Inference) (Co
 	return f.context, link
 }
 
-// only returns the only request in flight, unless another one may be unseen
-// that was active less than keep ago. It is likely, and no more, where one of
-// another trace was answered less than keep ago. There is none where the degree
-// asks for more.
-func (s *flights) only(now time.Time, keep time.Duration, degree Inference) (*flight, Link) {
+// only returns a copy of the only request in flight, which may end meanwhile and
+// its memory be another one's; not so where another one may be unseen that was
+// active less than keep ago. It is likely, and no more, where one of another
+// trace was answered less than keep ago. There is none where the degree asks for
+// more.
+func (s *flights) only(now time.Time, keep time.Duration, degree Inference) (f flight, link Link, ok bool) {
 	if degree == InferOff {
-		return nil, LinkNone
+		return f, LinkNone, false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	recent := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) < keep }
 	switch {
 	case s.count == 0:
-		return nil, LinkNone
+		return f, LinkNone, false
 	case s.count > 1 || recent(s.last):
-		return nil, LinkAmbiguous
+		return f, LinkAmbiguous, false
 	}
 	other := s.answered
 	if other.context.same(s.first.context) {
@@ -133,11 +136,11 @@ func (s *flights) only(now time.Time, keep time.Duration, degree Inference) (*fl
 	}
 	switch {
 	case !recent(other.at):
-		return s.first, LinkInferred
+		return *s.first, LinkInferred, true
 	case degree == InferCertain:
-		return nil, LinkAmbiguous
+		return f, LinkAmbiguous, false
 	}
-	return s.first, LinkLikely
+	return *s.first, LinkLikely, true
 }
 
 // maxContexts bounds the table of request ids; at the default expiration it
@@ -166,15 +169,17 @@ const maxSizes = 1 << 20
 // flight and for keep after that, the least recently used being forgotten first.
 type table[V joined[V]] struct {
 	mu    sync.Mutex
-	byID  map[string]*known[V]
-	front *known[V] // most recently used
+	seed  maphash.Seed
+	byID  map[uint64]*known[V] // by the id's hash, for keys of texts would be memory of their own
+	front *known[V]            // most recently used
 	back  *known[V]
 	sizes int
 	keep  time.Duration
 }
 
 type known[V any] struct {
-	id         string
+	id         []byte
+	hash       uint64
 	value      V
 	flying     int  // requests in flight with this id
 	mixed      bool // they have different values
@@ -182,22 +187,19 @@ type known[V any] struct {
 	prev, next *known[V]
 }
 
-func (c *table[V]) begin(id string, value V) {
-	if id == "" || len(id) > maxRequestID {
+// begin remembers the value by the id, of which it keeps a copy.
+func (c *table[V]) begin(id []byte, value V) {
+	if len(id) == 0 || len(id) > maxRequestID {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	k := c.byID[id]
+	if c.byID == nil {
+		c.byID, c.seed = map[uint64]*known[V]{}, maphash.MakeSeed()
+	}
+	k := c.get(id)
 	if k == nil {
-		if c.byID == nil {
-			c.byID = map[string]*known[V]{}
-		}
-		if len(c.byID) >= maxContexts {
-			c.remove(c.back)
-		}
-		k = &known[V]{id: id}
-		c.byID[id] = k
+		k = c.add(id)
 	} else {
 		k.mixed = k.flying > 0 && (k.mixed || !k.value.same(value))
 		c.sizes -= k.value.size()
@@ -211,10 +213,40 @@ func (c *table[V]) begin(id string, value V) {
 	c.push(k)
 }
 
-func (c *table[V]) end(id string, now time.Time) {
+// get returns what is known of an id, nil where that is nothing.
+func (c *table[V]) get(id []byte) *known[V] {
+	if len(id) > maxRequestID || c.byID == nil {
+		return nil
+	}
+	k := c.byID[maphash.Bytes(c.seed, id)]
+	if k == nil || !bytes.Equal(k.id, id) {
+		return nil
+	}
+	return k
+}
+
+// add makes room for an id. Where there are enough of them, that is the place of
+// the least recently used; it is also that of another one with the same hash.
+func (c *table[V]) add(id []byte) *known[V] {
+	hash := maphash.Bytes(c.seed, id)
+	k := c.byID[hash]
+	if k == nil && len(c.byID) >= maxContexts {
+		k = c.back
+	}
+	if k == nil {
+		k = &known[V]{}
+	} else {
+		c.remove(k)
+	}
+	*k = known[V]{id: append(k.id[:0], id...), hash: hash}
+	c.byID[hash] = k
+	return k
+}
+
+func (c *table[V]) end(id []byte, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if k := c.byID[id]; k != nil && k.flying > 0 {
+	if k := c.get(id); k != nil && k.flying > 0 {
 		k.flying--
 		k.expires = now.Add(c.keep)
 	}
@@ -222,10 +254,10 @@ func (c *table[V]) end(id string, now time.Time) {
 
 // find returns what is known of the inbound request with this id. Where requests
 // with different values have it, which one is meant cannot be told.
-func (c *table[V]) find(id string, now time.Time) (value V, mixed, ok bool) {
+func (c *table[V]) find(id []byte, now time.Time) (value V, mixed, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	k := c.byID[id]
+	k := c.get(id)
 	if k == nil || k.expired(now) {
 		return value, false, false
 	}
@@ -275,5 +307,5 @@ func (c *table[V]) unlink(k *known[V]) {
 func (c *table[V]) remove(k *known[V]) {
 	c.unlink(k)
 	c.sizes -= k.value.size()
-	delete(c.byID, k.id)
+	delete(c.byID, k.hash)
 }

@@ -71,20 +71,23 @@ type otlpSink struct {
 	size    int // of the last message, a guess at the next
 }
 
-func (s *otlpSink) send(ctx context.Context, batch []Span, stopping <-chan struct{}) (receipt, error) {
+func (s *otlpSink) encode(b []byte, r *record) []byte { return appendSpan(b, r) }
+
+func (s *otlpSink) send(ctx context.Context, spans *batch, stopping <-chan struct{}) (receipt, error) {
 	// The memory is not that of the last message: a transport may go on to read
 	// what it has given up.
-	message := s.encoder.request(make([]byte, 0, s.size), batch)
+	message := s.encoder.request(make([]byte, 0, s.size), spans.bytes)
 	s.size = len(message)
-	clear(batch) // the encoded form is smaller, and it may be held for long
+	n := spans.len()
+	spans.reset() // the message has them, and it may be held for long
 	answer, err := s.client.send(ctx, message, stopping)
 	switch {
 	case err != nil:
 		return receipt{}, err
 	case answer.rejected > 0:
 		return receipt{
-			lost: int(min(answer.rejected, int64(len(batch)))),
-			note: fmt.Sprintf("the collector rejected %d of %d spans: %s", answer.rejected, len(batch), answer.message),
+			lost: int(min(answer.rejected, int64(n))),
+			note: fmt.Sprintf("the collector rejected %d of %d spans: %s", answer.rejected, n, answer.message),
 		}, nil
 	case answer.message != "":
 		return receipt{note: "the collector took all spans and says: " + answer.message}, nil

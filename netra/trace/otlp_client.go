@@ -150,7 +150,7 @@ func (c *otlpClient) attempt(ctx context.Context, message []byte) (otlpAnswer, e
 		if err != nil {
 			return otlpAnswer{message: fmt.Sprintf("the collector's answer is not to be understood: %v", err)}, nil
 		}
-		answer.message = clip([]byte(answer.message))
+		answer.message = string(clip([]byte(answer.message)))
 		return answer, nil
 	}
 	err = fmt.Errorf("posting to %s: %s%s", request.URL.Redacted(), response.Status, refusal(kind, body))

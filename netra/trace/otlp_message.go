@@ -64,7 +64,7 @@ const flagSampled = 1
 const scopeOfNetra = "github.com/formicarium/formicarium/netra"
 
 // spanKinds are Span.SpanKind's values by those of the tag span.kind.
-var spanKinds = map[any]uint64{"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
+var spanKinds = map[string]uint64{"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
 
 // otlpEncoder writes ExportTraceServiceRequests. What is the same in each of
 // them is encoded once.
@@ -73,8 +73,9 @@ type otlpEncoder struct{ resource, scope []byte }
 func newOTLPEncoder(resource []Tag, version string) otlpEncoder {
 	var e otlpEncoder
 	b, start := open(nil, resourceSpansResource)
-	for _, tag := range resource {
-		b = appendAttribute(b, resourceAttributes, tag)
+	tags := recordOf(Span{Tags: resource}).tags
+	for i := range tags {
+		b = appendAttribute(b, resourceAttributes, &tags[i])
 	}
 	e.resource = shut(b, start)
 	b, start = open(nil, scopeSpansScope)
@@ -84,51 +85,50 @@ func newOTLPEncoder(resource []Tag, version string) otlpEncoder {
 	return e
 }
 
-// request appends a request with the spans to b.
-func (e otlpEncoder) request(b []byte, spans []Span) []byte {
+// request appends a request with the encoded spans to b.
+func (e otlpEncoder) request(b, spans []byte) []byte {
 	b, outer := open(b, requestResourceSpans)
 	b = append(b, e.resource...)
 	b, inner := open(b, resourceSpansScope)
 	b = append(b, e.scope...)
-	for i := range spans {
-		b = appendSpan(b, &spans[i])
-	}
+	b = append(b, spans...)
 	return shut(shut(b, inner), outer)
 }
 
-func appendSpan(b []byte, s *Span) []byte {
+func appendSpan(b []byte, r *record) []byte {
 	b, start := open(b, scopeSpansSpans)
 	b = protowire.AppendTag(b, spanTraceID, protowire.BytesType)
 	b = protowire.AppendVarint(b, 16)
-	b = binary.BigEndian.AppendUint64(b, s.Context.TraceHigh)
-	b = binary.BigEndian.AppendUint64(b, s.Context.TraceLow)
-	b = appendID(b, spanSpanID, s.Context.Span)
-	if s.Context.Parent != 0 {
-		b = appendID(b, spanParentID, s.Context.Parent)
+	b = binary.BigEndian.AppendUint64(b, r.context.TraceHigh)
+	b = binary.BigEndian.AppendUint64(b, r.context.TraceLow)
+	b = appendID(b, spanSpanID, r.context.Span)
+	if r.context.Parent != 0 {
+		b = appendID(b, spanParentID, r.context.Parent)
 	}
-	b = appendText(b, spanName, s.Name)
-	begin := s.Start.UnixNano()
+	b = appendText(b, spanName, r.name)
+	begin := r.start.UnixNano()
 	b = appendFixed64(b, spanStart, uint64(begin))
-	b = appendFixed64(b, spanEnd, uint64(begin+int64(s.Duration)))
-	failed, reason := false, ""
-	for _, tag := range s.Tags {
-		switch tag.Key {
+	b = appendFixed64(b, spanEnd, uint64(begin+int64(r.duration)))
+	failed, reason := false, []byte(nil)
+	for i := range r.tags {
+		tag := &r.tags[i]
+		switch tag.key {
 		case "span.kind":
-			b = appendVarint(b, spanKind, spanKinds[tag.Value])
+			b = appendVarint(b, spanKind, spanKinds[string(tag.text)])
 			continue
 		case "error":
-			if failed = tag.Value == true; failed {
+			if failed = tag.kind == ofTruth && tag.number != 0; failed {
 				continue // the status says it
 			}
 		case "error.reason":
-			reason, _ = tag.Value.(string)
+			reason = tag.text
 		}
 		b = appendAttribute(b, spanAttributes, tag)
 	}
 	if failed {
 		var status int
 		b, status = open(b, spanStatus)
-		if reason != "" {
+		if len(reason) > 0 {
 			b = appendText(b, statusMessage, reason)
 		}
 		b = shut(appendVarint(b, statusCode, statusError), status)
@@ -138,24 +138,28 @@ func appendSpan(b []byte, s *Span) []byte {
 	return shut(b, start)
 }
 
-func appendAttribute(b []byte, field protowire.Number, tag Tag) []byte {
+func appendAttribute(b []byte, field protowire.Number, tag *attribute) []byte {
 	b, start := open(b, field)
-	b = appendText(b, keyValueKey, tag.Key)
+	b = appendBytes(b, keyValueKey, tag.key)
 	b, value := open(b, keyValueValue)
-	switch v := tag.Value.(type) {
-	case string:
-		b = appendText(b, valueString, v)
-	case bool:
-		b = appendVarint(b, valueBool, protowire.EncodeBool(v))
-	case int64:
-		b = appendVarint(b, valueInt, uint64(v))
+	switch tag.kind {
+	case ofTruth:
+		b = appendVarint(b, valueBool, uint64(tag.number))
+	case ofNumber:
+		b = appendVarint(b, valueInt, uint64(tag.number))
+	default:
+		b = appendText(b, valueString, tag.text)
 	}
 	return shut(shut(b, value), start)
 }
 
-func appendText(b []byte, field protowire.Number, text string) []byte {
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	return protowire.AppendString(b, validText(text))
+func appendText[T text](b []byte, field protowire.Number, s T) []byte {
+	return appendBytes(b, field, valid(s))
+}
+
+func appendBytes[T text](b []byte, field protowire.Number, s T) []byte {
+	b = protowire.AppendVarint(protowire.AppendTag(b, field, protowire.BytesType), uint64(len(s)))
+	return append(b, s...)
 }
 
 func appendID(b []byte, field protowire.Number, id uint64) []byte {

@@ -17,13 +17,13 @@ func TestOTLPRequest(t *testing.T) {
 	client := server
 	client.Span, client.Parent = 0x2122232425262728, server.Span
 	encoder := newOTLPEncoder([]Tag{{"service.name", "orders"}, {TagNamespace, "shop"}, {TagPod, "orders-1"}}, "v1.2.3")
-	b := encoder.request(nil, []Span{
+	b := encoder.request(nil, encoded([]Span{
 		{server, "GET /orders/{id}", start, 1500 * time.Microsecond,
 			[]Tag{{"span.kind", "server"}, {"http.method", "GET"}, {"http.response_size", int64(-1)}, {"error", false}}},
 		{client, "GET /stock/{id}", start.Add(time.Millisecond), time.Nanosecond,
 			[]Tag{{"span.kind", "client"}, {"error.reason", ReasonClosed}, {"error", true}}},
 		{Context{TraceLow: 1, Span: 1, Sampled: true}, strings.Repeat("long ", 100), start, 0, []Tag{{"error", true}, {"http.target", strings.Repeat("/", 1<<14)}}},
-	})
+	}))
 	_, text := decode(t, b)
 	text = []byte(strings.ReplaceAll(string(text), strings.Repeat("/", 1<<14), "/ × 16384"))
 	testutil.Golden(t, "testdata/otlp.golden.json", text)
@@ -33,8 +33,8 @@ func TestOTLPRequest(t *testing.T) {
 // other spans of the batch.
 func TestOTLPRequestIsUTF8(t *testing.T) {
 	const bad = "caf\xc3"
-	b := newOTLPEncoder([]Tag{{"service.name", bad}}, bad).request(nil, []Span{
-		{Context: child(root()), Name: bad, Tags: []Tag{{bad, bad}, {"error.reason", bad}, {"error", true}}}})
+	b := newOTLPEncoder([]Tag{{"service.name", bad}}, bad).request(nil, encoded([]Span{
+		{Context: child(root()), Name: bad, Tags: []Tag{{bad, bad}, {"error.reason", bad}, {"error", true}}}}))
 	request, text := decode(t, b)
 	if got := request.names()[0]; got != "caf\uFFFD" {
 		t.Errorf("name %q", got)
@@ -80,16 +80,29 @@ func fieldOf(m protoreflect.Message, name protoreflect.Name) protoreflect.Value 
 
 func BenchmarkOTLPRequest(b *testing.B) {
 	encoder := newOTLPEncoder([]Tag{{"service.name", "orders"}}, "v1")
-	spans := make([]Span, 512)
+	spans := make([]*record, 512)
 	for i := range spans {
-		spans[i] = benchmarkSpan()
+		spans[i] = recordOf(benchmarkSpan())
 	}
-	message := encoder.request(nil, spans)
-	b.SetBytes(int64(len(message)))
+	var waiting batch
+	var message []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		message = encoder.request(message[:0], spans)
+		waiting.reset()
+		for _, span := range spans {
+			waiting.add(appendSpan, span)
+		}
+		message = encoder.request(message[:0], waiting.bytes)
 	}
+	b.SetBytes(int64(len(message)))
+}
+
+// encoded returns the spans as they stand in a message.
+func encoded(spans []Span) (b []byte) {
+	for _, span := range spans {
+		b = appendSpan(b, recordOf(span))
+	}
+	return b
 }
 
 // benchmarkSpan is one as a Tracer makes it.

@@ -338,15 +338,14 @@ func TestOTLPSample(t *testing.T) {
 // BenchmarkOTLPExport measures what a request pays: for a span that finds room,
 // with the taking of batches, and for one that does not.
 func BenchmarkOTLPExport(b *testing.B) {
-	span := benchmarkSpan()
+	span := recordOf(benchmarkSpan())
 	b.Run("queued", func(b *testing.B) {
 		e := newRun("", func(s *OTLPSettings) { s.QueueSize, s.BatchSize = 2048, 512 })
-		var batch []Span
+		var spans batch
 		b.ReportAllocs()
 		for n := 1; b.Loop(); n++ {
-			if e.Export(span); n%512 == 0 {
-				batch = e.take(batch)
-				clear(batch)
+			if e.record(span); n%512 == 0 {
+				e.take(&spans)
 			}
 		}
 		if n := e.set.Dropped.Load(); n != 0 {
@@ -358,7 +357,7 @@ func BenchmarkOTLPExport(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				e.Export(span)
+				e.record(span)
 			}
 		})
 	})

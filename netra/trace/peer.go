@@ -1,6 +1,32 @@
 package trace
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/formicarium/formicarium/netra/metrics"
+)
+
+// maxPeerNames bounds how many ways to write peers' names are remembered; others
+// are read at each request. A peer has few: with and without its port, its
+// namespace, its domain.
+const maxPeerNames = 2 * metrics.MaxPeers
+
+// peers finds what counts the requests of one direction with a peer, by its name
+// as it stands in a request.
+type peers struct{ lookup[*metrics.PeerRequests] }
+
+func (t *Tracer) peer(direction Direction, name []byte) *metrics.PeerRequests {
+	known := &t.peers[direction]
+	if p, ok := known.find(name); ok {
+		return p
+	}
+	text := string(name)
+	p := t.metrics.Requests.With(direction.String(), t.metrics.Peer(PeerName(text, t.settings.Namespace)))
+	if there, ok := known.add(text, p, maxPeerNames); ok {
+		return there
+	}
+	return p
+}
 
 // maxHost is the longest host name that DNS allows.
 const maxHost = 253

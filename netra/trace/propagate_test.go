@@ -167,7 +167,7 @@ func TestInject(t *testing.T) {
 					if e.Name != h {
 						continue
 					}
-					f := tracer.headers.read(Head{Fields: headers(e.Name + ": " + e.Value)}, false)
+					f := tracer.headers.read(Head{Fields: headers(e.Name + ": " + string(e.Value))}, false)
 					got, want := extract(&f).parent, request.context
 					if got.Parent = want.Parent; got != want {
 						t.Errorf("%s: %s reads as %+v, want %+v", e.Name, e.Value, got, want)
@@ -198,7 +198,7 @@ func TestSamplingIsDecidedOnce(t *testing.T) {
 			request, edits := tracer.Begin(Inbound, head("GET", "/", tt.line))
 			request.End(Result{})
 			for _, e := range edits {
-				if e.Name == "traceparent" && strings.HasSuffix(e.Value, "-01") != tt.want {
+				if e.Name == "traceparent" && strings.HasSuffix(string(e.Value), "-01") != tt.want {
 					t.Errorf("traceparent = %s, want sampled %v", e.Value, tt.want)
 				}
 			}

@@ -4,31 +4,47 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/formicarium/formicarium/netra/metrics"
 )
 
-// Request is a request in flight. Its methods are called by one goroutine at a
-// time.
+// Request is a request in flight, until End. Its methods are called by one
+// goroutine at a time.
 type Request struct {
-	tracer    *Tracer
+	tracer    *Tracer // nil after End
 	direction Direction
 	start     time.Time
-	peer      string
+	peer      *metrics.PeerRequests
 	status    int
-	call      *call // nil unless it is gRPC
-	silent    bool  // the kubelet's: neither span nor traffic
-	spanned   bool  // it has a span
+	call      call
+	silent    bool // the kubelet's: neither span nor traffic
+	spanned   bool // it has a span
 	context   Context
 	name      string
-	tags      []Tag
-	requestID string
+	requestID []byte
+	link      Link // of an outbound one
+	noted     noted
 	flight    flight
 	routed    routed
 	kubelet   string // a silent one's kind, as metrics.Probe has it
+	edits     []Edit
+	text      []byte // holds all texts of the request
 }
+
+// noted is what a span says of a request's head.
+type noted struct {
+	method, target, host, agent []byte
+	peer                        netip.AddrPort
+	tags                        []attribute // of headers and cookies
+}
+
+// usualText is room for the texts of a common request, keptText what is kept for
+// the next one, in bytes.
+const (
+	usualText = 512
+	keptText  = 8 << 10
+)
 
 // Result is how a request ended.
 type Result struct {
@@ -75,76 +91,86 @@ func ofKubelet(agent []byte) (kind string) {
 }
 
 // Begin starts a request whose head has been read and returns the header fields
-// to be written into it.
+// to be written into it, which are valid until its End.
 func (t *Tracer) Begin(direction Direction, head Head) (*Request, []Edit) {
 	now := t.now()
 	f := t.headers.read(head, direction == Inbound)
-	r := &Request{tracer: t, direction: direction, start: now}
+	r := t.requests.Get().(*Request)
+	r.tracer, r.direction, r.start = t, direction, now
 	if direction == Outbound {
-		edits := t.outbound(r, head, &f, now)
+		t.outbound(r, head, &f, now)
 		if t.routing != nil {
-			edits = t.route(r, &f, edits)
+			t.route(r, &f)
 		}
-		return r, edits
+		return r, r.edits
 	}
-	edits := t.inbound(r, head, &f)
+	t.inbound(r, head, &f)
 	r.flight.context = r.context
 	if t.routing != nil && !r.silent {
 		t.routing.begin(r, &f)
 	}
 	t.flights.begin(&r.flight)
-	return r, edits
+	return r, r.edits
 }
 
-func (t *Tracer) inbound(r *Request, head Head, f *fields) []Edit {
-	r.peer = t.metrics.Peer(PeerName(clip(f.value[hSource]), t.settings.Namespace))
+func (t *Tracer) inbound(r *Request, head Head, f *fields) {
+	r.peer = t.peer(Inbound, clip(f.value[hSource]))
 	r.kubelet = ofKubelet(f.value[hUserAgent])
 	r.silent = r.kubelet != ""
 	if r.silent || t.off || t.ignores(head.Target) {
-		return nil
+		return
 	}
 	t.join(r, head, f, extract(f))
-	edits := t.inject(f, r.context)
-	r.requestID = string(f.value[hRequestID])
-	if r.requestID == "" {
-		r.requestID = newRequestID()
-		edits = append(edits, Edit{t.settings.RequestIDHeader, r.requestID, f.value[hRequestID] != nil})
+	t.inject(r, f)
+	if id := f.value[hRequestID]; len(id) > 0 {
+		r.requestID = r.keep(clip(id))
+	} else {
+		from := len(r.text)
+		r.text = appendRequestID(r.text)
+		r.requestID = r.text[from:]
+		r.edits = append(r.edits, Edit{t.settings.RequestIDHeader, r.requestID, id != nil})
 	}
 	t.contexts.begin(r.requestID, r.context)
 	if r.context.Sampled {
-		r.describe(head, f)
-		r.tags = append(r.tags, f.tags...)
-		r.tags = append(r.tags, t.cookies(f.value[hCookie])...)
+		r.note(head, f)
+		r.noteTags(f.tagged)
+		r.noteTags(t.cookies(f.value[hCookie]))
 	}
-	return edits
 }
 
-func (t *Tracer) outbound(r *Request, head Head, f *fields, now time.Time) []Edit {
+func (t *Tracer) outbound(r *Request, head Head, f *fields, now time.Time) {
 	host := clip(f.value[hHost])
-	if host == "" {
-		host = head.Server.Addr().String()
+	if len(host) == 0 {
+		from := len(r.text)
+		r.text = head.Server.Addr().AppendTo(r.text)
+		host = r.text[from:]
 	}
-	r.peer = t.metrics.Peer(PeerName(host, t.settings.Namespace))
-	var source []Edit
-	if t.settings.SourceValue != "" {
-		source = []Edit{{t.settings.SourceHeader, t.settings.SourceValue, f.value[hSource] != nil}}
-	}
+	r.peer = t.peer(Outbound, host)
 	if t.off || t.ignores(head.Target) {
-		return source
+		t.source(r, f)
+		return
 	}
-	r.requestID = string(f.value[hRequestID])
-	parent, link := t.parent(f, r.requestID, now)
-	t.metrics.Links.Add(string(link), 1)
+	r.requestID = r.keep(clip(f.value[hRequestID]))
+	var parent extracted
+	parent, r.link = t.parent(f, r.requestID, now)
+	t.metrics.Links.Add(string(r.link), 1)
 	t.join(r, head, f, parent)
 	if r.context.Sampled {
-		r.describe(head, f)
-		r.tags = append(r.tags, Tag{"netra.link", string(link)})
+		r.note(head, f)
 	}
-	return append(t.inject(f, r.context), source...)
+	t.inject(r, f)
+	t.source(r, f)
+}
+
+// source has the service's own name written, if it is to be.
+func (t *Tracer) source(r *Request, f *fields) {
+	if t.settings.SourceValue != "" {
+		r.edits = append(r.edits, Edit{t.settings.SourceHeader, []byte(t.settings.SourceValue), f.value[hSource] != nil})
+	}
 }
 
 // parent finds the parent of an outbound request.
-func (t *Tracer) parent(f *fields, requestID string, now time.Time) (extracted, Link) {
+func (t *Tracer) parent(f *fields, requestID []byte, now time.Time) (extracted, Link) {
 	own := extract(f)
 	if own.parent.Valid() {
 		return own, LinkHeaders
@@ -170,8 +196,9 @@ func (t *Tracer) parent(f *fields, requestID string, now time.Time) (extracted, 
 // join gives the request its context.
 func (t *Tracer) join(r *Request, head Head, f *fields, e extracted) {
 	r.spanned = true
-	r.call = readCall(head, f)
-	r.context, r.name = t.begin(e, func() string { return t.name(head, r.call) })
+	r.noted.method, r.noted.target = r.keep(head.Method), r.keep(clip(head.Target))
+	r.call = readCall(r.noted.target, f)
+	r.context, r.name = t.begin(e, r.spanName)
 }
 
 // begin gives a span its context, sampled or not. Its name is only made where
@@ -192,52 +219,44 @@ func (t *Tracer) begin(e extracted, spanName func() string) (ctx Context, name s
 	return ctx, name
 }
 
-func (t *Tracer) name(head Head, c *call) string {
-	if c != nil {
-		return t.routes.bounded(c.name(), string(head.Method))
+func (r *Request) spanName() string {
+	routes, method := &r.tracer.routes, r.noted.method
+	if r.call.is() {
+		var room [128]byte
+		return routes.bounded(r.call.appendName(room[:0]), method)
 	}
-	return t.routes.name(string(head.Method), clip(head.Target))
+	return routes.name(method, r.noted.target)
 }
 
 func (t *Tracer) ignores(target []byte) bool {
 	if len(t.ignored) == 0 {
 		return false
 	}
-	_, ok := t.ignored[Path(string(target))]
+	_, ok := t.ignored[string(path(target))]
 	return ok
 }
 
-// describe notes what the span will say about the request's head.
-func (r *Request) describe(head Head, f *fields) {
-	kind, peer := "server", head.Client
-	if r.direction == Outbound {
-		kind, peer = "client", head.Server
-	}
-	target := clip(head.Target)
-	r.tags = append(make([]Tag, 0, 20),
-		Tag{"span.kind", kind},
-		Tag{"component", "netra"},
-		Tag{"http.method", string(head.Method)},
-		Tag{"http.target", target},
-		Tag{"http.path", Path(target)},
-		Tag{"peer.address", addrPort(peer)})
-	for _, tag := range [...]Tag{
-		{"http.host", clip(f.value[hHost])},
-		{"http.user_agent", clip(f.value[hUserAgent])},
-		{"http.request_id", clip([]byte(r.requestID))},
-		{"peer.service", r.peer},
-	} {
-		if tag.Value != "" {
-			r.tags = append(r.tags, tag)
-		}
-	}
-	if r.call != nil {
-		r.tags = r.call.describe(r.tags)
+// keep copies a text of the head.
+func (r *Request) keep(text []byte) []byte {
+	from := len(r.text)
+	r.text = append(r.text, text...)
+	return r.text[from:]
+}
+
+// note keeps what the span will say about the request's head, besides method and
+// target.
+func (r *Request) note(head Head, f *fields) {
+	r.noted.host, r.noted.agent = r.keep(clip(f.value[hHost])), r.keep(clip(f.value[hUserAgent]))
+	if r.noted.peer = head.Client; r.direction == Outbound {
+		r.noted.peer = head.Server
 	}
 }
 
-func addrPort(a netip.AddrPort) string {
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()
+func (r *Request) noteTags(tags []attribute) {
+	for _, tag := range tags {
+		tag.text = r.keep(tag.text)
+		r.noted.tags = append(r.noted.tags, tag)
+	}
 }
 
 // Answered notes the response's status.
@@ -263,65 +282,113 @@ func (r *Request) End(result Result) {
 	}
 	duration := now.Sub(r.start)
 	r.count(duration, result)
-	if !r.spanned || !r.context.Sampled {
-		return
+	if r.spanned && r.context.Sampled {
+		r.export(duration, result)
 	}
-	r.tags = append(r.tags, Tag{"http.request_size", result.RequestBytes}, Tag{"http.response_size", result.ResponseBytes})
-	if r.status != 0 {
-		r.tags = append(r.tags, Tag{"http.status_code", int64(r.status)})
-	}
-	if result.Blind != "" {
-		r.tags = append(r.tags, Tag{"netra.blind", result.Blind})
-	}
-	if r.call != nil {
-		r.tags = r.call.outcome(r.tags)
-	}
-	r.tags = failed(r.tags, result.Reason)
-	if result.Reason == "" && (r.status >= 500 || r.call.failed()) {
-		r.tags = append(r.tags, Tag{"error", true})
-	}
-	t.export(Span{Context: r.context, Name: r.name, Start: r.start, Duration: duration, Tags: r.tags})
-}
-
-// failed adds the tags of a failure, if there is a reason for one.
-func failed(tags []Tag, reason string) []Tag {
-	if reason == "" {
-		return tags
-	}
-	return append(tags, Tag{"error.reason", reason}, Tag{"error", true})
-}
-
-func (t *Tracer) export(s Span) {
-	t.metrics.Spans.Add(1)
-	t.exporter.Export(s)
+	r.release()
 }
 
 func (r *Request) count(duration time.Duration, result Result) {
-	code := "none"
-	if r.status != 0 {
-		code = strconv.Itoa(r.status/100) + "xx"
-	}
 	if r.silent {
-		r.tracer.metrics.Probes.Add(metrics.Probe{Kind: r.kubelet, Code: code}, 1)
+		r.tracer.metrics.Probes.Add(metrics.Probe{Kind: r.kubelet, Code: metrics.Code(r.status)}, 1)
 		return
 	}
-	key := metrics.Request{Direction: r.direction.String(), Peer: r.peer, Code: code}
-	r.tracer.metrics.Requests.Observe(key, duration, result.RequestBytes, result.ResponseBytes)
+	r.peer.Observe(r.status, duration, result.RequestBytes, result.ResponseBytes)
 }
 
-// newRequestID returns a random UUID.
-func newRequestID() string {
+// release gives the request's memory back.
+func (r *Request) release() {
+	t := r.tracer
+	*r = Request{text: r.text[:0], edits: r.edits[:0], noted: noted{tags: r.noted.tags[:0]}, routed: routed{keys: r.routed.keys[:0]}}
+	if cap(r.text) <= keptText {
+		t.requests.Put(r)
+	}
+}
+
+// export gives the span to the exporter.
+func (r *Request) export(duration time.Duration, result Result) {
+	t := r.tracer
+	t.metrics.Spans.Add(1)
+	span := t.records.Get().(*record)
+	span.context, span.name, span.start, span.duration = r.context, r.name, r.start, duration
+	r.describe(span)
+	r.outcome(span, result)
+	if t.encoding != nil {
+		t.encoding.record(span)
+	} else {
+		t.exporter.Export(span.span())
+	}
+	clear(span.tags) // they hold the request's texts
+	span.tags, span.room = span.tags[:0], span.room[:0]
+	t.records.Put(span)
+}
+
+// describe adds what is known since the request's head.
+func (r *Request) describe(span *record) {
+	kind := "server"
+	if r.direction == Outbound {
+		kind = "client"
+	}
+	peer := r.peer.Peer()
+	span.word("span.kind", kind)
+	span.word("component", "netra")
+	span.text("http.method", r.noted.method)
+	span.text("http.target", r.noted.target)
+	span.text("http.path", path(r.noted.target))
+	if !r.routed.went {
+		span.address("peer.address", r.noted.peer)
+	}
+	for _, tag := range [...]struct {
+		key   string
+		value []byte
+	}{{"http.host", r.noted.host}, {"http.user_agent", r.noted.agent}, {"http.request_id", r.requestID}} {
+		if len(tag.value) > 0 {
+			span.text(tag.key, tag.value)
+		}
+	}
+	if !r.routed.went && peer != "" {
+		span.word("peer.service", peer)
+	}
+	if r.call.is() {
+		r.call.describe(span)
+	}
+	span.tags = append(span.tags, r.noted.tags...)
+	if r.direction == Outbound {
+		span.word("netra.link", string(r.link))
+	}
+	r.routed.describe(span, peer)
+}
+
+// outcome adds what is known at the request's end.
+func (r *Request) outcome(span *record, result Result) {
+	span.number("http.request_size", result.RequestBytes)
+	span.number("http.response_size", result.ResponseBytes)
+	if r.status != 0 {
+		span.number("http.status_code", int64(r.status))
+	}
+	if result.Blind != "" {
+		span.word("netra.blind", result.Blind)
+	}
+	if r.call.is() {
+		r.call.outcome(span)
+	}
+	if result.Reason != "" {
+		span.word("error.reason", result.Reason)
+	}
+	if result.Reason != "" || r.status >= 500 || r.call.failed() {
+		span.truth("error", true)
+	}
+}
+
+// appendRequestID appends a random UUID.
+func appendRequestID(b []byte) []byte {
 	high := rand.Uint64()&^0xf000 | 0x4000
 	low := rand.Uint64()&^(3<<62) | 2<<62
-	var b [36]byte
-	h := appendHex16(appendHex16(b[4:4], high), low) // moved to their places below
-	copy(b[:8], h[:8])
-	b[8] = '-'
-	copy(b[9:13], h[8:12])
-	b[13] = '-'
-	copy(b[14:18], h[12:16])
-	b[18] = '-'
-	copy(b[19:23], h[16:20])
-	b[23] = '-' // the last twelve are in place
-	return string(b[:])
+	var digits [32]byte
+	h := appendHex16(appendHex16(digits[:0], high), low)
+	b = append(append(b, h[:8]...), '-')
+	b = append(append(b, h[8:12]...), '-')
+	b = append(append(b, h[12:16]...), '-')
+	b = append(append(b, h[16:20]...), '-')
+	return append(b, h[20:]...)
 }

@@ -9,18 +9,26 @@ import (
 	"github.com/formicarium/formicarium/netra/metrics"
 )
 
-// keep is an Exporter that samples everything and keeps nothing.
-type keep struct{}
+// forget is an Exporter that samples everything, encodes it as for a Jaeger agent
+// and keeps nothing.
+type forget struct{ Discard }
 
-func (keep) Sample(Context, string) bool { return true }
-func (keep) Export(Span)                 {}
+func (forget) Sample(Context, string) bool { return true }
+
+func (forget) record(r *record) {
+	var room [1024]byte
+	appendJaegerSpan(room[:0], r)
+}
 
 // BenchmarkRequest is what a request costs from its head to its span's end,
 // without the connection that it comes by.
 func BenchmarkRequest(b *testing.B) {
-	fields := [][2]string{
+	var fields [][2][]byte
+	for _, f := range [][2]string{
 		{"Host", "orders.shop.svc.cluster.local:8080"}, {"User-Agent", "curl/8.5"}, {"Accept", "*/*"},
 		{"Accept-Encoding", "gzip, deflate"}, {"Content-Type", "application/json"}, {"X-Request-Id", "2f1c-77"},
+	} {
+		fields = append(fields, [2][]byte{[]byte(f[0]), []byte(f[1])})
 	}
 	var head Head
 	head.Method, head.Target = []byte("GET"), []byte("/orders/4711?expand=items")
@@ -28,7 +36,7 @@ func BenchmarkRequest(b *testing.B) {
 	head.Fields = func() iter.Seq2[[]byte, []byte] {
 		return func(yield func(name, value []byte) bool) {
 			for _, f := range fields {
-				if !yield([]byte(f[0]), []byte(f[1])) {
+				if !yield(f[0], f[1]) {
 					return
 				}
 			}
@@ -37,7 +45,7 @@ func BenchmarkRequest(b *testing.B) {
 	tracer := New(Settings{
 		RequestIDHeader: "X-Request-Id", SourceHeader: "X-Source", Propagation: []Format{W3C, Jaeger},
 		Expiration: time.Second, CleanupInterval: time.Second,
-	}, keep{}, metrics.New(""))
+	}, forget{}, metrics.New(""))
 	for _, direction := range []Direction{Inbound, Outbound} {
 		b.Run(direction.String(), func(b *testing.B) {
 			b.ReportAllocs()
@@ -50,22 +58,27 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
-// BenchmarkPacket is what a span costs from the queue to an agent's packet.
+// BenchmarkPacket is what a span costs from its end to an agent's packet.
 func BenchmarkPacket(b *testing.B) {
 	e := newPacketEncoder("orders", []Tag{{TagNamespace, "shop"}, {TagPod, "orders-6d5f"}})
-	spans := make([]Span, jaegerBatch)
+	spans := make([]*record, jaegerBatch)
 	for i := range spans {
-		spans[i] = Span{Context: child(root()), Name: "GET /orders/{id}", Start: time.Now(), Duration: time.Millisecond, Tags: []Tag{
+		spans[i] = recordOf(Span{Context: child(root()), Name: "GET /orders/{id}", Start: time.Now(), Duration: time.Millisecond, Tags: []Tag{
 			{"span.kind", "server"}, {"component", "netra"}, {"http.method", "GET"}, {"http.target", "/orders/4711?expand=items"},
 			{"http.path", "/orders/4711"}, {"peer.address", "10.0.0.7:40212"}, {"http.host", "orders:8080"}, {"http.user_agent", "curl/8.5"},
 			{"http.request_id", "2f1c-77"}, {"http.request_size", int64(0)}, {"http.response_size", int64(1024)}, {"http.status_code", int64(200)},
-		}}
+		}})
 	}
 	b.ReportAllocs()
+	var waiting batch
 	for b.Loop() {
-		for rest := spans; len(rest) > 0; {
-			_, n := e.next(rest)
-			rest = rest[n:]
+		waiting.reset()
+		for _, span := range spans {
+			waiting.add(appendJaegerSpan, span)
+		}
+		for sent := 0; sent < len(spans); {
+			_, n := e.next(&waiting, sent)
+			sent += n
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/jaegerBatch, "ns/span")

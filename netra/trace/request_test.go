@@ -124,9 +124,9 @@ func TestRequestIDs(t *testing.T) {
 	form := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 	seen := map[string]bool{}
 	for range 100 {
-		id := newRequestID()
+		id := string(appendRequestID(nil))
 		if !form.MatchString(id) || seen[id] {
-			t.Fatalf("newRequestID = %q", id)
+			t.Fatalf("the request id %q", id)
 		}
 		seen[id] = true
 	}
@@ -186,20 +186,21 @@ func TestUnseenRequestsAreForgotten(t *testing.T) {
 func TestContextsAreBounded(t *testing.T) {
 	var c contexts
 	for i := range maxContexts + 10 {
-		c.begin(fmt.Sprint(i), Context{TraceLow: 1, Span: 1})
-		c.find("0", time.Time{}) // stays in use
+		c.begin([]byte(fmt.Sprint(i)), Context{TraceLow: 1, Span: 1})
+		c.find([]byte("0"), time.Time{}) // stays in use
 	}
 	if len(c.byID) != maxContexts {
 		t.Errorf("%d contexts, want %d", len(c.byID), maxContexts)
 	}
-	if _, _, ok := c.find("0", time.Time{}); !ok {
+	if _, _, ok := c.find([]byte("0"), time.Time{}); !ok {
 		t.Error("the one in use was forgotten")
 	}
-	if _, _, ok := c.find("1", time.Time{}); ok {
+	if _, _, ok := c.find([]byte("1"), time.Time{}); ok {
 		t.Error("the least recently used was kept")
 	}
-	c.begin(strings.Repeat("x", maxRequestID+1), Context{TraceLow: 1, Span: 1})
-	if len(c.byID) != maxContexts || c.byID[strings.Repeat("x", maxRequestID+1)] != nil {
+	long := bytes.Repeat([]byte("x"), maxRequestID+1)
+	c.begin(long, Context{TraceLow: 1, Span: 1})
+	if _, _, ok := c.find(long, time.Time{}); len(c.byID) != maxContexts || ok {
 		t.Error("an id of any length is kept")
 	}
 }

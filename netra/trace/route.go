@@ -1,9 +1,6 @@
 package trace
 
-import (
-	"strings"
-	"sync"
-)
+import "bytes"
 
 // MaxRoutes bounds how many span names one process gives; beyond it a span is
 // named by its method alone ("GET /*"). Back ends keep a list of all names of a
@@ -13,40 +10,30 @@ const MaxRoutes = 1000
 // maxSegments bounds how deep a name goes.
 const maxSegments = 8
 
-type routes struct {
-	mu    sync.RWMutex
-	known map[string]struct{}
-}
+// routes are the names of spans.
+type routes struct{ lookup[string] }
 
 // name returns the name of a span for a request: its method and the shape of
 // its path.
-func (r *routes) name(method, target string) string {
-	return r.bounded(Route(method, target), method)
+func (r *routes) name(method, target []byte) string {
+	var room [128]byte
+	return r.bounded(appendRoute(room[:0], method, target), method)
 }
 
 // bounded returns name, or a shorter one of the method if there are too many.
-func (r *routes) bounded(name, method string) string {
-	r.mu.RLock()
-	_, ok := r.known[name]
-	full := len(r.known) >= MaxRoutes
-	r.mu.RUnlock()
+func (r *routes) bounded(name, method []byte) string {
+	known, ok := r.find(name)
+	if !ok && !r.full(MaxRoutes) {
+		text := string(name)
+		known, ok = r.add(text, text, MaxRoutes)
+	}
 	if ok {
-		return name
+		return known
 	}
-	if !full {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.known == nil {
-			r.known = map[string]struct{}{}
+	for _, m := range [...]string{"GET /*", "HEAD /*", "POST /*", "PUT /*", "PATCH /*", "DELETE /*", "OPTIONS /*", "TRACE /*", "CONNECT /*"} {
+		if string(method) == m[:len(m)-len(" /*")] {
+			return m
 		}
-		if len(r.known) < MaxRoutes {
-			r.known[name] = struct{}{}
-			return name
-		}
-	}
-	switch method {
-	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT":
-		return method + " /*"
 	}
 	return "OTHER /*"
 }
@@ -55,47 +42,54 @@ func (r *routes) bounded(name, method string) string {
 // replaced by {id}: numbers, UUIDs, hexadecimal and long mixed tokens. The
 // query is dropped, and what lies deeper than eight segments is one "*".
 func Route(method, target string) string {
-	if method == "CONNECT" {
-		return method // its target is an address
-	}
-	path := Path(target)
-	if !strings.HasPrefix(path, "/") {
-		return method + " " + path // "*"
-	}
-	var b strings.Builder
-	b.WriteString(method)
-	b.WriteByte(' ')
-	depth := 0
-	for segment := range strings.SplitSeq(path[1:], "/") {
-		b.WriteByte('/')
-		if depth++; depth > maxSegments {
-			b.WriteByte('*')
-			break
-		}
-		if identifier(segment) {
-			segment = "{id}"
-		}
-		b.WriteString(segment)
-	}
-	return b.String()
+	return string(appendRoute(nil, []byte(method), []byte(target)))
 }
 
-// Path returns the path of a request's target, which may be in absolute form.
-func Path(target string) string {
-	if i := strings.IndexAny(target, "?#"); i >= 0 {
-		target = target[:i]
+func appendRoute(b, method, target []byte) []byte {
+	b = append(b, method...)
+	if string(method) == "CONNECT" {
+		return b // its target is an address
 	}
-	if _, rest, ok := strings.Cut(target, "://"); ok && !strings.HasPrefix(target, "/") {
-		if i := strings.IndexByte(rest, '/'); i >= 0 {
+	b = append(b, ' ')
+	segments := path(target)
+	if len(segments) == 0 || segments[0] != '/' {
+		return append(b, segments...) // "*"
+	}
+	depth := 0
+	for segment := range bytes.SplitSeq(segments[1:], []byte{'/'}) {
+		b = append(b, '/')
+		if depth++; depth > maxSegments {
+			return append(b, '*')
+		}
+		if identifier(segment) {
+			segment = []byte("{id}")
+		}
+		b = append(b, segment...)
+	}
+	return b
+}
+
+// path returns the path of a request's target, which may be in absolute form.
+func path(target []byte) []byte {
+	for _, end := range []byte("?#") {
+		if i := bytes.IndexByte(target, end); i >= 0 {
+			target = target[:i]
+		}
+	}
+	if len(target) > 0 && target[0] == '/' {
+		return target
+	}
+	if _, rest, ok := bytes.Cut(target, []byte("://")); ok {
+		if i := bytes.IndexByte(rest, '/'); i >= 0 {
 			return rest[i:]
 		}
-		return "/"
+		return []byte("/")
 	}
 	return target
 }
 
 // identifier reports whether a path's segment looks like one thing of many.
-func identifier(s string) bool {
+func identifier(s []byte) bool {
 	var letters, digits, hexOnly, other, run, longest int
 	for i := range len(s) {
 		c := s[i]
@@ -131,7 +125,7 @@ func identifier(s string) bool {
 		return false
 	case letters == 0: // numbers, dates, ranges
 		return true
-	case letters == hexOnly && letters+digits >= shortHex && strings.Trim(s, "0123456789abcdefABCDEF-") == "":
+	case letters == hexOnly && letters+digits >= shortHex && len(bytes.Trim(s, "0123456789abcdefABCDEF-")) == 0:
 		return true // hashes and UUIDs
 	case longest >= longRun:
 		return true

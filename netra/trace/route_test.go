@@ -49,17 +49,17 @@ func TestRouteNamesAreBounded(t *testing.T) {
 	var r routes
 	for i := range MaxRoutes {
 		letters := strings.Map(func(c rune) rune { return c - '0' + 'a' }, fmt.Sprint(i))
-		if name := r.name("GET", "/"+letters); name != "GET /"+letters {
+		if name := r.name([]byte("GET"), []byte("/"+letters)); name != "GET /"+letters {
 			t.Fatalf("name %d is %q", i, name)
 		}
 	}
-	if got := r.name("POST", "/new"); got != "POST /*" {
+	if got := r.name([]byte("POST"), []byte("/new")); got != "POST /*" {
 		t.Errorf("a new name beyond the bound is %q", got)
 	}
-	if got := r.name("ODD", "/new"); got != "OTHER /*" {
+	if got := r.name([]byte("ODD"), []byte("/new")); got != "OTHER /*" {
 		t.Errorf("an unknown method beyond the bound is %q", got)
 	}
-	if got := r.name("GET", "/b"); got != "GET /b" {
+	if got := r.name([]byte("GET"), []byte("/b")); got != "GET /b" {
 		t.Errorf("a known name is %q", got)
 	}
 }

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -62,8 +63,11 @@ type routing struct {
 
 // routed is what a Request has to do with routes.
 type routed struct {
-	keys []string // of the table, where it is inbound
+	keys [][]byte // of the table, where it is inbound
 	to   Upstream // where it is outbound
+	// went says that it was sent there, server to which address.
+	went   bool
+	server netip.AddrPort
 }
 
 func newRouting(s Routing, set *metrics.Set) *routing {
@@ -111,10 +115,10 @@ func (g *routing) count(d Direction, result string) {
 func (g *routing) begin(r *Request, f *fields) {
 	r.flight.routes, _ = g.own(Inbound, f)
 	id := r.requestID
-	if id == "" { // no span, but an id of its own
-		id = string(f.value[hRequestID])
+	if len(id) == 0 { // no span, but an id of its own
+		id = r.keep(clip(f.value[hRequestID]))
 	}
-	if id != "" && len(id) <= maxRequestID {
+	if len(id) > 0 && len(id) <= maxRequestID {
 		r.routed.keys = append(r.routed.keys, id)
 	}
 	context := r.context
@@ -130,24 +134,24 @@ func (g *routing) begin(r *Request, f *fields) {
 }
 
 // traceKey is a trace's key in the table; no request id begins like this.
-func traceKey(c Context) string {
-	return "\x00" + strconv.FormatUint(c.TraceHigh, 36) + "\x00" + strconv.FormatUint(c.TraceLow, 36)
+func traceKey(c Context) []byte {
+	key := make([]byte, 0, 1+2*8)
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(append(key, 0), c.TraceHigh), c.TraceLow)
 }
 
 // route finds where an outbound request goes, and adds the header to its edits
 // where the application has not forwarded it.
-func (t *Tracer) route(r *Request, f *fields, edits []Edit) []Edit {
+func (t *Tracer) route(r *Request, f *fields) {
 	list, own := t.routing.own(Outbound, f)
 	if !own {
 		list = t.joinedRoutes(f)
 		if list != "" {
-			edits = append(edits, Edit{t.routing.settings.Header, string(list), f.value[hRoute] != nil})
+			r.edits = append(r.edits, Edit{t.routing.settings.Header, []byte(list), f.value[hRoute] != nil})
 		}
 	}
 	if list != "" {
-		r.routed.to = list.find(clip(f.value[hHost]))
+		r.routed.to = list.find(string(clip(f.value[hHost])))
 	}
-	return edits
 }
 
 // joinedRoutes returns the routes of the inbound request to which an outbound
@@ -162,7 +166,7 @@ func (t *Tracer) joinedRoutes(f *fields) routeList {
 		}
 	}
 	if id := f.value[hRequestID]; len(id) > 0 && len(id) <= maxRequestID {
-		if list, mixed, ok := t.routing.kept.find(string(id), now); ok {
+		if list, mixed, ok := t.routing.kept.find(id, now); ok {
 			if mixed {
 				return ""
 			}
@@ -172,7 +176,7 @@ func (t *Tracer) joinedRoutes(f *fields) routeList {
 	if own.Valid() {
 		return ""
 	}
-	if only, _ := t.flights.only(now, t.routing.settings.Expiration, t.settings.Inference); only != nil {
+	if only, _, ok := t.flights.only(now, t.routing.settings.Expiration, t.settings.Inference); ok {
 		return only.routes
 	}
 	return ""
@@ -185,19 +189,18 @@ func (r *Request) Upstream() Upstream { return r.routed.to }
 // Routed notes that the request goes to its Upstream, at this address; the zero
 // AddrPort where none was found.
 func (r *Request) Routed(server netip.AddrPort) {
-	t := r.tracer
-	r.peer = t.metrics.Peer(PeerName(r.routed.to.Host, t.settings.Namespace))
-	if !r.spanned || !r.context.Sampled {
+	r.peer = r.tracer.peer(Outbound, []byte(r.routed.to.Host))
+	r.routed.went, r.routed.server = true, server
+}
+
+// describe adds where a request was sent that was routed.
+func (r *routed) describe(to *record, peer string) {
+	if !r.went {
 		return
 	}
-	kept := r.tags[:0]
-	for _, tag := range r.tags {
-		if tag.Key != "peer.address" && tag.Key != "peer.service" {
-			kept = append(kept, tag)
-		}
-	}
-	r.tags = append(kept, Tag{"peer.service", r.peer}, Tag{"netra.route", r.routed.to.String()})
-	if server.IsValid() {
-		r.tags = append(r.tags, Tag{"peer.address", addrPort(server)})
+	to.word("peer.service", peer)
+	to.word("netra.route", r.to.String())
+	if r.server.IsValid() {
+		to.address("peer.address", r.server)
 	}
 }

@@ -114,13 +114,13 @@ func newRouted(change func(*Settings)) (*Tracer, *recorder, *clock) {
 // is written of its route.
 func upstreamOf(t *Tracer, target string, lines ...string) string {
 	request, edits := t.Begin(Outbound, head("GET", target, append(lines, "Host: a")...))
-	request.End(Result{})
 	text := request.Upstream().String()
 	for _, e := range edits {
 		if e.Name == "X-Route" {
 			text += fmt.Sprintf(" %s %v", e.Value, e.Replace)
 		}
 	}
+	request.End(Result{})
 	return text
 }
 

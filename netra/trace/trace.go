@@ -7,6 +7,11 @@
 //	request.Answered(200)
 //	request.End(trace.Result{RequestBytes: 12, ResponseBytes: 345})
 //
+// A Request and its edits live in memory that the next requests use again: they
+// are valid until End, which gives them back. What a span says of the head is
+// copied once, when the request begins, and put into the exporter's own form once,
+// when it ends; so tracing a request takes no memory from the heap.
+//
 // Begin finds the parent of the request's span. An inbound request's parent is
 // what its headers name. An outbound request's parent is, in this order,
 //
@@ -58,6 +63,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/formicarium/formicarium/netra/metrics"
@@ -154,23 +160,29 @@ type Head struct {
 }
 
 // Edit is a header field to be written: inserted after the others, or, with
-// Replace, as the new value of each field of that name.
+// Replace, as the new value of each field of that name. The value is valid until
+// the request's End.
 type Edit struct {
-	Name, Value string
-	Replace     bool
+	Name    string
+	Value   []byte
+	Replace bool
 }
 
 // Tracer makes spans of requests.
 type Tracer struct {
 	settings Settings
 	ignored  map[string]struct{}
-	headers  headerIndex
+	headers  *headerIndex
 	exporter Exporter
-	off      bool // nothing is exported
+	encoding encoding // the exporter, where it is one
+	off      bool     // nothing is exported
 	metrics  *metrics.Set
 	flights  flights
 	contexts contexts
 	routes   routes
+	peers    [2]peers // by direction
+	requests sync.Pool
+	records  sync.Pool
 	routing  *routing // nil: off
 	now      func() time.Time
 }
@@ -186,6 +198,9 @@ func New(settings Settings, exporter Exporter, set *metrics.Set) *Tracer {
 		now:      time.Now,
 	}
 	_, t.off = exporter.(Discard)
+	t.encoding, _ = exporter.(encoding)
+	t.requests.New = func() any { return &Request{text: make([]byte, 0, usualText)} }
+	t.records.New = func() any { return &record{} }
 	for _, path := range settings.IgnoredPaths {
 		t.ignored[path] = struct{}{}
 	}
