@@ -45,7 +45,7 @@ func (h *half) edit(m *http1.Message, edits []trace.Edit) {
 	}
 	h.startOut()
 	if replaces(edits) {
-		for _, span := range m.Spans() {
+		for span := range m.Spans() {
 			if value, ok := replacement(m.Head[span.Name:span.NameEnd], edits); ok {
 				h.copyTo(h.r + span.Value)
 				h.out = append(h.out, value...)

@@ -49,10 +49,11 @@ type Message struct {
 func (m *Message) reset() { *m = Message{Length: -1} }
 
 // Fields yields the head's fields in their order on the wire, names as they
-// are spelt and values without the white space around them.
+// are spelt and values without the white space around them. It may be kept, and
+// then yields those of whichever head the Message describes.
 func (m *Message) Fields() iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
-		for _, f := range m.Spans() {
+		for f, ok := m.span(m.fieldsAt); ok; f, ok = m.span(f.next) {
 			if !yield(m.Head[f.Name:f.NameEnd], m.Head[f.Value:f.ValueEnd]) {
 				return
 			}
@@ -61,32 +62,32 @@ func (m *Message) Fields() iter.Seq2[[]byte, []byte] {
 }
 
 // Span is where a field lies in a head: offsets of its name and its value.
-type Span struct{ Name, NameEnd, Value, ValueEnd int }
+type Span struct{ Name, NameEnd, Value, ValueEnd, next int }
 
-// Spans yields where the fields of the head lie, with their number.
-func (m *Message) Spans() iter.Seq2[int, Span] {
-	return func(yield func(int, Span) bool) {
-		at := m.fieldsAt
-		for i := 0; ; i++ {
-			length := bytes.IndexByte(m.Head[at:], '\n')
-			if length <= 1 { // the empty line
-				return
-			}
-			line := m.Head[at : at+length-1]
-			colon := bytes.IndexByte(line, ':')
-			value, end := colon+1, len(line)
-			for value < end && blank(line[value]) {
-				value++
-			}
-			for end > value && blank(line[end-1]) {
-				end--
-			}
-			if !yield(i, Span{at, at + colon, at + value, at + end}) {
-				return
-			}
-			at += length + 1
+// Spans yields where the fields of the head lie.
+func (m *Message) Spans() iter.Seq[Span] {
+	return func(yield func(Span) bool) {
+		for f, ok := m.span(m.fieldsAt); ok && yield(f); f, ok = m.span(f.next) {
 		}
 	}
+}
+
+// span returns the field at an offset of the head, unless there is the empty line.
+func (m *Message) span(at int) (f Span, ok bool) {
+	length := bytes.IndexByte(m.Head[at:], '\n')
+	if length <= 1 {
+		return f, false
+	}
+	line := m.Head[at : at+length-1]
+	colon := bytes.IndexByte(line, ':')
+	value, end := colon+1, len(line)
+	for value < end && blank(line[value]) {
+		value++
+	}
+	for end > value && blank(line[end-1]) {
+		end--
+	}
+	return Span{at, at + colon, at + value, at + end, at + length + 1}, true
 }
 
 // line takes one line of the head, without its LF, and reports whether it is
