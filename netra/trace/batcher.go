@@ -18,7 +18,7 @@ import (
 //
 // So nothing of a request is kept beyond its end but these bytes, and at most queueSize spans and one batch are held, whatever becomes of the
 // back end, and a span costs the connection that it is of no more than its place
-// in the queue. While no span waits nothing runs.
+// in the queue. While no span comes nothing runs.
 type batcher struct {
 	limits   batchLimits
 	sink     sink
@@ -27,8 +27,10 @@ type batcher struct {
 
 	mu      sync.Mutex
 	waiting batch
+	awake   bool // run is to look at the queue within limits.delay
 	closed  bool
 
+	sending  batch         // run's
 	wake     chan struct{} // holds one note that there may be something to do
 	stopping chan struct{} // closed by Close
 	stop     func()
@@ -93,9 +95,10 @@ func (b *batcher) record(r *record) {
 		return
 	}
 	b.waiting.add(b.sink.encode, r)
-	n := b.waiting.len()
+	due := !b.awake || b.waiting.len() == b.limits.batchSize
+	b.awake = true
 	b.mu.Unlock()
-	if n == 1 || n == b.limits.batchSize {
+	if due {
 		select {
 		case b.wake <- struct{}{}:
 		default:
@@ -120,21 +123,19 @@ func (b *batcher) Close(ctx context.Context) error {
 // run sends batches as they become due, then what is left.
 func (b *batcher) run() {
 	defer close(b.done)
-	var spans batch
 	for b.await() {
-		b.take(&spans)
-		_ = b.send(&spans) // what is lost has been counted and logged
-		spans.reset()
+		b.take()
+		_ = b.send() // what is lost has been counted and logged
 	}
 	for {
-		b.take(&spans)
+		b.take()
 		switch {
-		case spans.len() == 0:
+		case b.sending.len() == 0:
 			return
 		case b.err != nil: // the collector was there for none of the others
-			b.metrics.Dropped.Add(uint64(spans.len()))
+			b.metrics.Dropped.Add(uint64(b.sending.len()))
 		default:
-			if err := b.send(&spans); err != nil {
+			if err := b.send(); err != nil {
 				b.err = fmt.Errorf("sending the last spans: %w", err)
 			}
 		}
@@ -142,28 +143,44 @@ func (b *batcher) run() {
 }
 
 // await waits until a batch is full or its first span has waited for
-// limits.delay. It returns false at the exporter's end.
+// limits.delay, or for less where there was another batch just before: then the
+// first span need not wake anybody. It returns false at the exporter's end.
 func (b *batcher) await() bool {
-	var due <-chan time.Time
+	timer := time.NewTimer(b.limits.delay)
+	defer timer.Stop()
 	for {
-		n := b.length()
-		switch {
-		case isClosed(b.stopping):
+		if isClosed(b.stopping) {
 			return false
-		case n >= b.limits.batchSize:
+		}
+		if b.length() >= b.limits.batchSize {
 			return true
-		case n > 0 && due == nil:
-			timer := time.NewTimer(b.limits.delay)
-			defer timer.Stop()
-			due = timer.C
 		}
 		select {
 		case <-b.stopping:
 		case <-b.wake:
-		case <-due:
-			return true
+		case <-timer.C:
+			if !b.rest() {
+				return true
+			}
+			select {
+			case <-b.stopping:
+			case <-b.wake:
+			}
+			timer.Reset(b.limits.delay)
 		}
 	}
+}
+
+// rest lets the next span wake run, and gives the queue's memory back, unless a
+// span waits.
+func (b *batcher) rest() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.waiting.len() > 0 {
+		return false
+	}
+	b.waiting, b.sending, b.awake = batch{}, batch{}, false
+	return true
 }
 
 func (b *batcher) length() int {
@@ -172,22 +189,22 @@ func (b *batcher) length() int {
 	return b.waiting.len()
 }
 
-// take moves up to a batch from the queue into spans, whose own have been sent.
-func (b *batcher) take(spans *batch) {
-	spans.reset()
+// take moves up to a batch from the queue to where the last one was sent from.
+func (b *batcher) take() {
+	b.sending.reset()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.waiting.len() <= b.limits.batchSize {
-		*spans, b.waiting = b.waiting, *spans
+		b.sending, b.waiting = b.waiting, b.sending
 		return
 	}
-	b.waiting.move(spans, b.limits.batchSize)
+	b.waiting.move(&b.sending, b.limits.batchSize)
 }
 
-// send sends a batch. What is lost is counted and logged.
-func (b *batcher) send(spans *batch) error {
-	n := spans.len()
-	r, err := b.sink.send(b.ctx, spans, b.stopping)
+// send sends the batch that was taken. What is lost is counted and logged.
+func (b *batcher) send() error {
+	n := b.sending.len()
+	r, err := b.sink.send(b.ctx, &b.sending, b.stopping)
 	if err != nil {
 		r = receipt{lost: n, note: err.Error()}
 	}

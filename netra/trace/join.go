@@ -180,6 +180,7 @@ type table[V joined[V]] struct {
 type known[V any] struct {
 	id         []byte
 	hash       uint64
+	turn       uint32 // counts the ids whose place this has been
 	value      V
 	flying     int  // requests in flight with this id
 	mixed      bool // they have different values
@@ -187,10 +188,17 @@ type known[V any] struct {
 	prev, next *known[V]
 }
 
-// begin remembers the value by the id, of which it keeps a copy.
-func (c *table[V]) begin(id []byte, value V) {
+// entry is a request's place in a table. The zero value is none.
+type entry[V any] struct {
+	known *known[V]
+	turn  uint32
+}
+
+// begin remembers the value by the id, of which it keeps a copy, until the entry's
+// end.
+func (c *table[V]) begin(id []byte, value V) entry[V] {
 	if len(id) == 0 || len(id) > maxRequestID {
-		return
+		return entry[V]{}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -211,6 +219,7 @@ func (c *table[V]) begin(id []byte, value V) {
 		c.remove(c.back)
 	}
 	c.push(k)
+	return entry[V]{k, k.turn}
 }
 
 // get returns what is known of an id, nil where that is nothing.
@@ -238,15 +247,19 @@ func (c *table[V]) add(id []byte) *known[V] {
 	} else {
 		c.remove(k)
 	}
-	*k = known[V]{id: append(k.id[:0], id...), hash: hash}
+	*k = known[V]{id: append(k.id[:0], id...), hash: hash, turn: k.turn + 1}
 	c.byID[hash] = k
 	return k
 }
 
-func (c *table[V]) end(id []byte, now time.Time) {
+// end lets what an entry is of expire, unless the place is another id's by now.
+func (c *table[V]) end(e entry[V], now time.Time) {
+	if e.known == nil {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if k := c.get(id); k != nil && k.flying > 0 {
+	if k := e.known; k.turn == e.turn && k.flying > 0 {
 		k.flying--
 		k.expires = now.Add(c.keep)
 	}

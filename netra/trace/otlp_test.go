@@ -341,11 +341,10 @@ func BenchmarkOTLPExport(b *testing.B) {
 	span := recordOf(benchmarkSpan())
 	b.Run("queued", func(b *testing.B) {
 		e := newRun("", func(s *OTLPSettings) { s.QueueSize, s.BatchSize = 2048, 512 })
-		var spans batch
 		b.ReportAllocs()
 		for n := 1; b.Loop(); n++ {
 			if e.record(span); n%512 == 0 {
-				e.take(&spans)
+				e.take()
 			}
 		}
 		if n := e.set.Dropped.Load(); n != 0 {

@@ -23,7 +23,8 @@ type Request struct {
 	context   Context
 	name      string
 	requestID []byte
-	link      Link // of an outbound one
+	known     entry[Context] // by the request id, of an inbound one
+	link      Link           // of an outbound one
 	noted     noted
 	flight    flight
 	routed    routed
@@ -130,7 +131,7 @@ func (t *Tracer) inbound(r *Request, head Head, f *fields) {
 		r.requestID = r.text[from:]
 		r.edits = append(r.edits, Edit{t.settings.RequestIDHeader, r.requestID, id != nil})
 	}
-	t.contexts.begin(r.requestID, r.context)
+	r.known = t.contexts.begin(r.requestID, r.context)
 	if r.context.Sampled {
 		r.note(head, f)
 		r.noteTags(f.tagged)
@@ -275,9 +276,9 @@ func (r *Request) End(result Result) {
 		if result.Reason != "" && !over { // the application may still be at work on it
 			t.flights.unseen(now)
 		}
-		t.contexts.end(r.requestID, now)
-		for _, key := range r.routed.keys {
-			t.routing.kept.end(key, now)
+		t.contexts.end(r.known, now)
+		for _, known := range r.routed.known {
+			t.routing.kept.end(known, now)
 		}
 	}
 	duration := now.Sub(r.start)
@@ -299,7 +300,7 @@ func (r *Request) count(duration time.Duration, result Result) {
 // release gives the request's memory back.
 func (r *Request) release() {
 	t := r.tracer
-	*r = Request{text: r.text[:0], edits: r.edits[:0], noted: noted{tags: r.noted.tags[:0]}, routed: routed{keys: r.routed.keys[:0]}}
+	*r = Request{text: r.text[:0], edits: r.edits[:0], noted: noted{tags: r.noted.tags[:0]}, routed: routed{known: r.routed.known[:0]}}
 	if cap(r.text) <= keptText {
 		t.requests.Put(r)
 	}

@@ -63,8 +63,8 @@ type routing struct {
 
 // routed is what a Request has to do with routes.
 type routed struct {
-	keys [][]byte // of the table, where it is inbound
-	to   Upstream // where it is outbound
+	known []entry[routeList] // where it is inbound
+	to    Upstream           // where it is outbound
 	// went says that it was sent there, server to which address.
 	went   bool
 	server netip.AddrPort
@@ -116,20 +116,15 @@ func (g *routing) begin(r *Request, f *fields) {
 	r.flight.routes, _ = g.own(Inbound, f)
 	id := r.requestID
 	if len(id) == 0 { // no span, but an id of its own
-		id = r.keep(clip(f.value[hRequestID]))
+		id = f.value[hRequestID]
 	}
-	if len(id) > 0 && len(id) <= maxRequestID {
-		r.routed.keys = append(r.routed.keys, id)
-	}
+	r.routed.known = append(r.routed.known, g.kept.begin(id, r.flight.routes))
 	context := r.context
 	if !context.Valid() {
 		context = extract(f).parent
 	}
 	if context.Valid() {
-		r.routed.keys = append(r.routed.keys, traceKey(context))
-	}
-	for _, key := range r.routed.keys {
-		g.kept.begin(key, r.flight.routes)
+		r.routed.known = append(r.routed.known, g.kept.begin(traceKey(context), r.flight.routes))
 	}
 }
 

@@ -109,10 +109,11 @@ func hex16(n uint64) string {
 // appendHex16 appends n in 16 hexadecimal digits.
 func appendHex16(b []byte, n uint64) []byte {
 	const digits = "0123456789abcdef"
-	for shift := 60; shift >= 0; shift -= 4 {
-		b = append(b, digits[n>>shift&0xf])
+	var text [16]byte
+	for i := range text {
+		text[i] = digits[n>>(60-4*i)&0xf]
 	}
-	return b
+	return append(b, text[:]...)
 }
 
 // same reports whether both are of one trace.

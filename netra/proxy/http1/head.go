@@ -80,14 +80,21 @@ func (m *Message) span(at int) (f Span, ok bool) {
 	}
 	line := m.Head[at : at+length-1]
 	colon := bytes.IndexByte(line, ':')
-	value, end := colon+1, len(line)
-	for value < end && blank(line[value]) {
-		value++
-	}
-	for end > value && blank(line[end-1]) {
-		end--
-	}
+	value, end := trim(line, colon+1)
 	return Span{at, at + colon, at + value, at + end, at + length + 1}, true
+}
+
+// trim returns where a value lies that begins at an offset of the line, without
+// the white space around it.
+func trim(line []byte, value int) (from, to int) {
+	from, to = value, len(line)
+	for from < to && blank(line[from]) {
+		from++
+	}
+	for to > from && blank(line[to-1]) {
+		to--
+	}
+	return from, to
 }
 
 // line takes one line of the head, without its LF, and reports whether it is
@@ -112,12 +119,11 @@ func (m *Message) line(line []byte) (last bool, reason Reason) {
 			return false, ReasonField
 		}
 	}
-	for _, c := range line[colon+1:] {
-		if c == '\r' || c == 0 {
-			return false, ReasonField
-		}
+	if content := line[colon+1:]; bytes.IndexByte(content, '\r') >= 0 || bytes.IndexByte(content, 0) >= 0 {
+		return false, ReasonField
 	}
-	return false, m.field(line[:colon], bytes.Trim(line[colon+1:], " \t"))
+	value, end := trim(line, colon+1)
+	return false, m.field(line[:colon], line[value:end])
 }
 
 // field notes what bears on framing.
