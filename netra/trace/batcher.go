@@ -16,9 +16,9 @@ import (
 //
 //	record → sink.encode → waiting → run: take → sink.send
 //
-// So nothing of a request is kept beyond its end but these bytes, and at most queueSize spans and one batch are held, whatever becomes of the
-// back end, and a span costs the connection that it is of no more than its place
-// in the queue. While no span comes nothing runs.
+// So nothing of a request is kept beyond its end but these bytes, and at most
+// queueSize spans and one batch of them, whatever becomes of the back end. While
+// no span comes nothing runs.
 type batcher struct {
 	limits   batchLimits
 	sink     sink

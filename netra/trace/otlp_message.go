@@ -138,19 +138,28 @@ func appendSpan(b []byte, r *record) []byte {
 	return shut(b, start)
 }
 
+// appendAttribute appends a KeyValue. There are many in each span, so what is in
+// it is measured first and not moved afterwards; all its fields' tags are one byte.
 func appendAttribute(b []byte, field protowire.Number, tag *attribute) []byte {
-	b, start := open(b, field)
+	text, value := tag.text, 2
+	switch tag.kind {
+	case ofNumber:
+		value = 1 + protowire.SizeVarint(uint64(tag.number))
+	case ofText:
+		text = valid(text)
+		value = 1 + protowire.SizeBytes(len(text))
+	}
+	b = appendLength(b, field, 1+protowire.SizeBytes(len(tag.key))+1+protowire.SizeBytes(value))
 	b = appendBytes(b, keyValueKey, tag.key)
-	b, value := open(b, keyValueValue)
+	b = appendLength(b, keyValueValue, value)
 	switch tag.kind {
 	case ofTruth:
-		b = appendVarint(b, valueBool, uint64(tag.number))
+		return appendVarint(b, valueBool, uint64(tag.number))
 	case ofNumber:
-		b = appendVarint(b, valueInt, uint64(tag.number))
+		return appendVarint(b, valueInt, uint64(tag.number))
 	default:
-		b = appendText(b, valueString, tag.text)
+		return appendBytes(b, valueString, text)
 	}
-	return shut(shut(b, value), start)
 }
 
 func appendText[T text](b []byte, field protowire.Number, s T) []byte {
@@ -158,8 +167,12 @@ func appendText[T text](b []byte, field protowire.Number, s T) []byte {
 }
 
 func appendBytes[T text](b []byte, field protowire.Number, s T) []byte {
-	b = protowire.AppendVarint(protowire.AppendTag(b, field, protowire.BytesType), uint64(len(s)))
-	return append(b, s...)
+	return append(appendLength(b, field, len(s)), s...)
+}
+
+// appendLength begins a field of n bytes.
+func appendLength(b []byte, field protowire.Number, n int) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.BytesType), uint64(n))
 }
 
 func appendID(b []byte, field protowire.Number, id uint64) []byte {
