@@ -25,6 +25,7 @@ type config struct {
 	native     string
 	kubeconfig string
 	inject     inject.Settings
+	images     imageLookup
 }
 
 func configFrom(getenv func(string) string) (config, error) {
@@ -36,6 +37,7 @@ func configFrom(getenv func(string) string) (config, error) {
 		logLevel:   r.OneOf("LOG_LEVEL", "info", "debug", "info", "warn", "error"),
 		native:     r.OneOf("NATIVE_SIDECAR", "auto", "auto", "true", "false"),
 		kubeconfig: r.String("KUBECONFIG", ""),
+		images:     imageLookupFrom(r),
 		inject: inject.Settings{
 			Version:        version.String(),
 			NetraImage:     required(r, "NETRA_IMAGE"),

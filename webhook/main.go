@@ -28,10 +28,16 @@
 //	INIT_CPU_LIMIT       1
 //	INIT_MEMORY_REQUEST  16Mi
 //	INIT_MEMORY_LIMIT    64Mi
+//	WEBHOOK_IMAGE_LOOKUP true                     false: images are not asked for their commands
+//	WEBHOOK_IMAGE_TIMEOUT 2s                      how long that may hold up an admission, 100ms to 8s
+//	WEBHOOK_PLAIN_HTTP_REGISTRIES                 registries (host or host:port) that speak plain HTTP, separated by commas
+//	WEBHOOK_REGISTRY_CA                           a PEM file of authorities to trust beside the public ones
+//	HTTPS_PROXY, NO_PROXY                         the way to registries, as elsewhere
 //	KUBECONFIG                                    outside of a cluster: how to reach one
 //
 // It needs get, list and watch on namespaces: whether a namespace opts its pods
-// in, and which pod security level it enforces, are labels.
+// in, and which pod security level it enforces, are labels. To read the images
+// of private registries it needs get on secrets, in the namespaces of the pods.
 package main
 
 import (

@@ -63,8 +63,12 @@ func serveOn(ctx context.Context, listener net.Listener, c config, client kubern
 		return err
 	}
 	certificate := server.NewCertificate(c.certDir, log)
+	images, err := c.images.open(client, log)
+	if err != nil {
+		return err
+	}
 	handler := server.New(server.Options{
-		Settings: c.inject, Namespaces: namespaces, CertificateEnd: certificate.End, Log: log,
+		Settings: c.inject, Namespaces: namespaces, Images: images, CertificateEnd: certificate.End, Log: log,
 		Ready: func() error {
 			if ctx.Err() != nil {
 				return errors.New("stopping")
@@ -99,6 +103,9 @@ func connect(kubeconfig string) (kubernetes.Interface, error) {
 		return nil, fmt.Errorf("finding the API server: %w", err)
 	}
 	rest.UserAgent = "formicarium-webhook"
+	// A rollout of many pods reads as many pull secrets; the library's own
+	// limit (5 a second) would make their admissions wait.
+	rest.QPS, rest.Burst = 100, 200
 	client, err := kubernetes.NewForConfig(rest)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the API server: %w", err)

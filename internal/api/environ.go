@@ -12,6 +12,9 @@ const (
 	// EnvStingerState is the directory for what a Stinger keeps beside the
 	// working tree; it need not survive the container.
 	EnvStingerState = "STINGER_STATE"
+	// EnvStingerWaitForCode is "true" where the container is there for the code
+	// that comes from the hub, "false" where its own command runs until then.
+	EnvStingerWaitForCode = "STINGER_WAIT_FOR_CODE"
 )
 
 // Environment variables of netra-init.

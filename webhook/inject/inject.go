@@ -50,6 +50,9 @@ type Settings struct {
 	// NetraResources are those of the sidecar; InitResources those of the two
 	// init containers, which end before the pod's own containers start.
 	NetraResources, InitResources corev1.ResourceRequirements
+	// Images holds what was found out about the images that NeedsImages names.
+	// It is the one field that differs between pods.
+	Images map[string]ImageCommand
 }
 
 // NamespaceInfo is what the pod's namespace has to say.
@@ -159,12 +162,7 @@ func (in *injection) run() {
 	if !ask.netra && !ask.stinger {
 		return
 	}
-	if text := in.pod.Annotations[api.AnnotationStatus]; text != "" {
-		// One that does not parse was not written by us and says nothing.
-		if json.Unmarshal([]byte(text), &in.previous) != nil {
-			in.previous = api.InjectionStatus{}
-		}
-	}
+	in.readPrevious()
 	in.original = clone(in.doc.root)
 	in.service = in.serviceName()
 	if label := in.pod.Labels[api.LabelService]; label != "" && label != in.service {
@@ -188,6 +186,16 @@ func (in *injection) run() {
 		in.doc.put(in.service, "metadata", "labels", api.LabelService)
 	}
 	in.writeStatus(status)
+}
+
+// readPrevious reads what an earlier injection said of itself.
+func (in *injection) readPrevious() {
+	if text := in.pod.Annotations[api.AnnotationStatus]; text != "" {
+		// One that does not parse was not written by us and says nothing.
+		if json.Unmarshal([]byte(text), &in.previous) != nil {
+			in.previous = api.InjectionStatus{}
+		}
+	}
 }
 
 // part adds one part and notes what became of it.

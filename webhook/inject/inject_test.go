@@ -82,6 +82,7 @@ func inputs(t testing.TB, each func(name string, pod []byte, ns NamespaceInfo, s
 		}
 		name := strings.TrimSuffix(filepath.Base(file), ".in.yaml")
 		ns, s := NamespaceInfo{Name: "shop"}, testSettings()
+		s.Images = testImages
 		if other, ok := surroundings[name]; ok {
 			ns, s.NativeSidecar, s.RedirectBackend = other.ns, !other.ordinary, other.backend
 		}

@@ -123,14 +123,14 @@ func (in *injection) netraInit() corev1.Container {
 		Name:            api.ContainerNetraInit,
 		Image:           image,
 		ImagePullPolicy: in.settings.PullPolicy,
-		Env:             environ(literally(set)),
+		Env:             environ(literalValues(set)),
 		Resources:       in.settings.InitResources,
 		SecurityContext: security,
 	}
 }
 
 func (in *injection) netra(admin int) corev1.Container {
-	list := append(environ(literally(in.netraEnvironment())), field(api.EnvPodName, "metadata.name"), field(api.EnvPodNamespace, "metadata.namespace"))
+	list := append(environ(literalValues(in.netraEnvironment())), field(api.EnvPodName, "metadata.name"), field(api.EnvPodNamespace, "metadata.namespace"))
 	slices.SortFunc(list, byName)
 	c := corev1.Container{
 		Name:            api.ContainerNetra,
@@ -168,9 +168,9 @@ func restricted(uid int64) *corev1.SecurityContext {
 	}
 }
 
-// literally writes values so that the kubelet, which replaces $(NAME), leaves
+// literalValues writes values so that the kubelet, which replaces $(NAME), leaves
 // them as they are: what was checked is what the program reads.
-func literally(set map[string]string) map[string]string {
+func literalValues(set map[string]string) map[string]string {
 	for name, v := range set {
 		set[name] = strings.ReplaceAll(v, "$", "$$")
 	}

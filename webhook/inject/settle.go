@@ -154,6 +154,7 @@ func takesPort(c corev1.Container, port int32) bool {
 func checkStinger(r *env.Reader) {
 	r.HTTPURL(api.EnvGitURL, "")
 	r.Bool(api.EnvStartAfterPull, false)
+	r.Bool(api.EnvStingerWaitForCode, false)
 	r.Duration(api.EnvStingerGrace, 0)
 	for _, name := range []string{api.EnvAppPath, api.EnvStingerScripts} {
 		if v := r.Directory(name, defaultApp); path.IsAbs(v) && within(v, fmcRoot) {

@@ -21,14 +21,18 @@ const (
 	binPath       = fmcRoot + "/bin"
 	statePath     = fmcRoot + "/state"
 	stingerBinary = binPath + "/stinger"
-	defaultApp    = "/app"
+	// defaultApp is where the code goes in a container that is made for it,
+	// separateApp in any other: there the image's own files have to stay seen,
+	// wherever they are.
+	defaultApp  = "/app"
+	separateApp = fmcRoot + "/app"
 
 	volumeBin   = "fmc-bin"
 	volumeApp   = "fmc-app"
 	volumeState = "fmc-state"
 
-	// stingerUID is the user of stinger-install, that of the image; any user
-	// would do.
+	// stingerUID is the user of stinger-install, that of the image, where the
+	// pod names no other; any user but root would do.
 	stingerUID = 65532
 )
 
@@ -171,30 +175,18 @@ func (in *injection) stingerPort(c corev1.Container, taken []api.StingerEndpoint
 	return 0, fmt.Errorf("ports %d to %d are all in use", api.StingerPort, api.HubServicePort-1)
 }
 
-// wrapCommand makes Stinger the container's command and the container's
-// command Stinger's. Arguments stay where they are: they follow the command in
-// any case.
-func (in *injection) wrapCommand(c corev1.Container, at []string) {
-	command := []string{stingerBinary, "run"}
-	if len(c.Command) > 0 {
-		command = append(append(command, "--"), c.Command...)
-	} else {
-		in.warn("container %s names no command, and that of its image is unknown here: give it a command, or a script %s/start or APP_PATH/.fmc/start",
-			c.Name, api.EnvStingerScripts)
-		// Without the image's entrypoint the arguments are half a command.
-		in.doc.remove(append(slices.Clone(at), "args")...)
-	}
-	in.doc.put(command, append(slices.Clone(at), "command")...)
-}
-
 // addEnvironment adds Stinger's variables to those of the container, which
 // win, and returns the directory that the application runs in.
 func (in *injection) addEnvironment(c corev1.Container, at []string, port int) (app string) {
 	set := map[string]string{
-		api.EnvGitURL:       fmt.Sprintf("%s/%s.git", in.settings.HubURL, in.service),
-		api.EnvAppPath:      defaultApp,
-		api.EnvStingerPort:  strconv.Itoa(port),
-		api.EnvStingerState: statePath,
+		api.EnvGitURL:             fmt.Sprintf("%s/%s.git", in.settings.HubURL, in.service),
+		api.EnvAppPath:            separateApp,
+		api.EnvStingerPort:        strconv.Itoa(port),
+		api.EnvStingerState:       statePath,
+		api.EnvStingerWaitForCode: "false",
+	}
+	if in.values[api.EnvStingerWaitForCode].text == "true" {
+		set[api.EnvAppPath] = defaultApp
 	}
 	maps.Copy(set, in.values.of(toStinger))
 	app = set[api.EnvAppPath]
@@ -276,19 +268,6 @@ func (in *injection) ownInitContainers() int {
 		}
 	}
 	return len(list)
-}
-
-// stingerInstall returns the container that copies Stinger into the pod.
-func (in *injection) stingerInstall() corev1.Container {
-	return corev1.Container{
-		Name:            api.ContainerStingerInstall,
-		Image:           in.settings.StingerImage,
-		ImagePullPolicy: in.settings.PullPolicy,
-		Command:         []string{"/stinger", "install", binPath},
-		Resources:       in.settings.InitResources,
-		VolumeMounts:    []corev1.VolumeMount{{Name: volumeBin, MountPath: binPath}},
-		SecurityContext: restricted(stingerUID),
-	}
 }
 
 // literal returns the variable as the container has it; one that comes from

@@ -83,7 +83,8 @@ func (s *server) review(ctx context.Context, r *admissionv1.AdmissionRequest) (r
 		log.Error("looking up the namespace failed", "error", err)
 		return failure(http.StatusInternalServerError, fmt.Errorf("formicarium: looking up namespace %s: %w", r.Namespace, err)), outcomeError
 	}
-	injected, err := inject.Inject(r.Object.Raw, inject.NamespaceFrom(r.Namespace, labels), s.Settings)
+	ns := inject.NamespaceFrom(r.Namespace, labels)
+	injected, err := inject.Inject(r.Object.Raw, ns, s.settings(ctx, r, ns))
 	if err != nil {
 		log.Error("injecting failed", "error", err)
 		return failure(http.StatusBadRequest, fmt.Errorf("formicarium: %w", err)), outcomeError

@@ -28,6 +28,8 @@ import (
 type Options struct {
 	Settings   inject.Settings
 	Namespaces Namespaces
+	// Images knows what images run by themselves; nil knows nothing.
+	Images Images
 	// Ready reports why reviews cannot be answered yet; nil always can.
 	Ready func() error
 	// CertificateEnd returns when the serving certificate ends, for the

@@ -289,3 +289,37 @@ func FuzzMutate(f *testing.F) {
 		}
 	})
 }
+
+// images is Images by a table.
+type images map[string]inject.ImageCommand
+
+func (i images) Commands(_ context.Context, namespace string, q inject.ImageQuery) map[string]inject.ImageCommand {
+	if namespace != "shop" || len(q.Images) != 1 || q.Images[0] != "r/web" || len(q.PullSecrets) != 1 || q.PullSecrets[0] != "regcred" {
+		panic(fmt.Sprintf("asked for %s %+v", namespace, q))
+	}
+	return i
+}
+
+func TestImagesAreAskedForTheirCommand(t *testing.T) {
+	const body = `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1","operation":"CREATE","namespace":"shop","kind":{"version":"v1","kind":"Pod"},"object":
+		{"metadata":{"annotations":{"formicarium.io/inject":"stinger"}},"spec":{"imagePullSecrets":[{"name":"regcred"}],"containers":[{"name":"web","image":"r/web"%s}]}}}}`
+	for own, want := range map[string]string{"": `"run","--","/entry"`, `,"command":["/own"]`: `"run","--","/own"`} {
+		o := Options{
+			Namespaces: labels{"shop": nil}, Images: images{"r/web": {Entrypoint: []string{"/entry"}}}, Log: slog.New(slog.DiscardHandler),
+		}
+		if own != "" {
+			o.Images = images(nil) // and would panic
+		}
+		recorder := httptest.NewRecorder()
+		request := httptest.NewRequest(http.MethodPost, "/mutate", strings.NewReader(fmt.Sprintf(body, own)))
+		request.Header.Set("Content-Type", "application/json")
+		New(o).ServeHTTP(recorder, request)
+		var review admissionv1.AdmissionReview
+		if err := json.Unmarshal(recorder.Body.Bytes(), &review); err != nil {
+			t.Fatal(err)
+		}
+		if r := review.Response; !r.Allowed || !strings.Contains(string(r.Patch), want) {
+			t.Errorf("container %q: %s %+v, want %s", own, r.Patch, r.Result, want)
+		}
+	}
+}
