@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,6 +27,7 @@ type config struct {
 	app, scripts, state string
 	gitURL              string
 	startAfterPull      bool
+	waitForCode         bool
 	port                int
 	bind                string
 	grace               time.Duration
@@ -43,6 +46,7 @@ func configFromEnv(getenv func(string) string, writable func(dir string) bool) (
 		scripts:        r.Directory(api.EnvStingerScripts, "/scripts"),
 		gitURL:         r.String(api.EnvGitURL, ""),
 		startAfterPull: r.Bool(api.EnvStartAfterPull, false),
+		waitForCode:    r.Bool(api.EnvStingerWaitForCode, true),
 		port:           r.Int(api.EnvStingerPort, api.StingerPort, 0, 65535),
 		bind:           r.String(envBind, bind),
 		grace:          r.Duration(api.EnvStingerGrace, defaultGrace),
@@ -64,6 +68,19 @@ func (c config) validate(r *env.Reader) {
 	if r.HTTPURL(api.EnvGitURL, "") == nil && c.gitURL == "" {
 		r.Fault(api.EnvGitURL, "", "the repository's address, such as http://tanajura:24090/orders.git")
 	}
+}
+
+// hub returns the hub's address, host:port; the settings are valid.
+func (c config) hub() string {
+	u, err := url.Parse(c.gitURL)
+	if err != nil {
+		return ""
+	}
+	port := u.Port()
+	if port == "" {
+		port = u.Scheme // a service's name is as good as its number
+	}
+	return net.JoinHostPort(u.Hostname(), port)
 }
 
 // within reports whether path is dir or below it.

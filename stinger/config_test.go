@@ -13,7 +13,7 @@ func parse(vars map[string]string, writable bool) (config, error) {
 func TestConfigDefaults(t *testing.T) {
 	got, err := parse(map[string]string{"GIT_URL": "http://tanajura:24090/orders.git"}, false)
 	want := config{app: "/app", scripts: "/scripts", state: "/.app.stinger", gitURL: "http://tanajura:24090/orders.git",
-		port: 24000, bind: "127.0.0.1", grace: 10 * time.Second}
+		waitForCode: true, port: 24000, bind: "127.0.0.1", grace: 10 * time.Second}
 	if err != nil || got != want {
 		t.Errorf("config = %+v, %v, want %+v", got, err, want)
 	}
@@ -22,7 +22,7 @@ func TestConfigDefaults(t *testing.T) {
 func TestConfigInAPod(t *testing.T) {
 	got, err := parse(map[string]string{
 		"GIT_URL": "https://hub/x.git", "KUBERNETES_SERVICE_HOST": "10.0.0.1", "APP_PATH": "/srv/app/", "STINGER_SCRIPTS": "/etc/s",
-		"START_AFTER_PULL": "true", "STINGER_PORT": "24001", "STINGER_GRACE": "2s",
+		"START_AFTER_PULL": "true", "STINGER_PORT": "24001", "STINGER_GRACE": "2s", "STINGER_WAIT_FOR_CODE": "false",
 	}, true)
 	want := config{app: "/srv/app", scripts: "/etc/s", state: "/fmc/state", gitURL: "https://hub/x.git",
 		startAfterPull: true, port: 24001, bind: "", grace: 2 * time.Second}

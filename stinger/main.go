@@ -20,6 +20,8 @@
 //	STINGER_SCRIPTS   where the scripts are (/scripts)
 //	START_AFTER_PULL  true or false (false): restart when a pull changed
 //	                  something and its request does not say whether to
+//	STINGER_WAIT_FOR_CODE  true or false (true): false runs the command from
+//	                  the first, until there is code; see below
 //	STINGER_PORT      where the API listens (24000; 0 for any, which is logged)
 //	STINGER_BIND      on which address (all in a pod, else 127.0.0.1)
 //	STINGER_GRACE     how long a process group has from the signal to the kill
@@ -35,6 +37,16 @@
 //
 // A service that ends by itself is started again after a while, whatever its
 // exit code; see package supervise.
+//
+// With STINGER_WAIT_FOR_CODE=false the container has a purpose without the hub,
+// and the command is what it would have run without Stinger. It runs until
+// there is code, as it would have: in the working directory that Stinger has,
+// at once where the hub has no code or is not there, after three seconds where
+// the hub does not say. Its exit code is Stinger's (128 and the number, of a
+// signal), what it left running is killed, and its end by SIGTERM takes the
+// time that it takes. Where Stinger cannot work (settings at fault, a port in
+// use, a directory that cannot be written to) the command takes its place. Once
+// there is code, in this container or an earlier one of the pod, all is as above.
 package main
 
 import (

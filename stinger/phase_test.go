@@ -70,14 +70,17 @@ type program struct {
 	ended          chan struct{}
 }
 
-// start runs Stinger on a hub with the given files; path → content.
+// start runs Stinger on a hub with the given files (path → content), or, where
+// they are nil, on one that has no code.
 func start(t *testing.T, files map[string]string, vars []string, args ...string) *program {
 	t.Helper()
 	p := &program{T: t, hub: gittest.New(t), dir: t.TempDir(), ended: make(chan struct{})}
 	for path, content := range files {
 		p.hub.Write(path, content, 0o755)
 	}
-	p.hub.Commit()
+	if files != nil {
+		p.hub.Commit()
+	}
 	p.cmd = exec.Command(binary, append([]string{"run"}, args...)...)
 	p.cmd.Env = append(append(os.Environ(), "GIT_URL="+p.hub.URL, "APP_PATH="+p.dir+"/app", "STINGER_STATE="+p.dir+"/state",
 		"STINGER_SCRIPTS="+p.dir+"/scripts", "STINGER_PORT=0", "STINGER_GRACE=20s"), vars...)

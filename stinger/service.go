@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"sync"
@@ -31,7 +33,7 @@ const answerGrace = 2 * time.Second
 func runService(ctx context.Context, command []string, getenv func(string) string, stderr io.Writer) error {
 	cfg, err := configFromEnv(getenv, isWritable)
 	if err != nil {
-		return fmt.Errorf("reading settings:\n%w", err)
+		return orAlone(cfg, command, stderr, fmt.Errorf("reading settings:\n%w", err))
 	}
 	log, err := run.Logger(stderr, "info")
 	if err != nil {
@@ -39,28 +41,66 @@ func runService(ctx context.Context, command []string, getenv func(string) strin
 	}
 	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.bind, strconv.Itoa(cfg.port)))
 	if err != nil {
-		return fmt.Errorf("listening: %w", err)
+		return orAlone(cfg, command, stderr, fmt.Errorf("listening: %w", err))
 	}
 	defer listener.Close()
+	puller, err := pull.Open(pull.Options{URL: cfg.gitURL, App: cfg.app, State: cfg.state, Log: log})
+	if err != nil {
+		return orAlone(cfg, command, stderr, err)
+	}
+	defer puller.Close()
 	if err := supervise.Adopt(ctx); err != nil {
 		return err
 	}
-	puller, err := pull.Open(pull.Options{URL: cfg.gitURL, App: cfg.app, State: cfg.state, Log: log})
-	if err != nil {
-		return err
-	}
-	defer puller.Close()
-	scripts := supervise.Scripts{Dir: cfg.scripts, App: cfg.app, Command: command}
-	group := supervise.New(supervise.Options{
-		Command: scripts.Start, Dir: cfg.app, Grace: cfg.grace, Log: log,
-		Stdin: serviceInput(), Stdout: os.Stdout, Stderr: os.Stderr,
-	})
-	a := agent.New(agent.Options{
-		Puller: puller, Group: group, Scripts: scripts, StartAfterPull: cfg.startAfterPull, State: cfg.state,
-		Stdout: os.Stdout, Stderr: os.Stderr, Log: log,
-	})
+	a, group := newAgent(cfg, command, puller, log)
 	log.Info("listening", "address", listener.Addr().String(), "app", cfg.app)
 	return serve(ctx, listener, a, group, log)
+}
+
+// newAgent joins the parts.
+func newAgent(cfg config, command []string, puller *pull.Puller, log *slog.Logger) (*agent.Agent, *supervise.Group) {
+	scripts := supervise.Scripts{Dir: cfg.scripts, App: cfg.app, Command: command}
+	o := supervise.Options{
+		Command: scripts.Start, Dir: cfg.app, Grace: cfg.grace, Log: log,
+		Stdin: serviceInput(), Stdout: os.Stdout, Stderr: os.Stderr,
+	}
+	var original *agent.Original
+	if !cfg.waitForCode && len(command) > 0 {
+		original = &agent.Original{Command: command, Hub: cfg.hub()}
+		o.Final = original.Runs
+		o.Command = func() ([]string, error) {
+			if original.Runs() {
+				return original.Command, nil
+			}
+			return scripts.Start()
+		}
+		o.In = func() string {
+			if original.Runs() {
+				return "" // that of this process, which the container's runtime chose
+			}
+			return cfg.app
+		}
+	}
+	group := supervise.New(o)
+	return agent.New(agent.Options{
+		Puller: puller, Group: group, Scripts: scripts, StartAfterPull: cfg.startAfterPull, Original: original, State: cfg.state,
+		Stdout: os.Stdout, Stderr: os.Stderr, Log: log,
+	}), group
+}
+
+// orAlone returns the error where Stinger is what the container is for. Where
+// the container has a purpose of its own, its command takes this process's
+// place: it must not fail because of what was added to it.
+func orAlone(cfg config, command []string, stderr io.Writer, err error) error {
+	if cfg.waitForCode || len(command) == 0 {
+		return err
+	}
+	path, lookErr := exec.LookPath(command[0])
+	if lookErr != nil {
+		return &run.ExitError{Code: 127, Err: errors.Join(err, fmt.Errorf("running the container's own command: %w", lookErr))}
+	}
+	fmt.Fprintf(stderr, "stinger: running the container's own command alone, no code will come: %v\n", err)
+	return &run.ExitError{Code: 126, Err: fmt.Errorf("running %s: %w", path, syscall.Exec(path, command, os.Environ()))}
 }
 
 // serve runs the agent and its API until a signal ends them.
@@ -75,6 +115,14 @@ func serve(ctx context.Context, listener net.Listener, a *agent.Agent, group *su
 	})
 	defer stopPassing()
 
+	go func() {
+		select {
+		case <-group.Final():
+			cancel(errors.New("the container's own command has ended"))
+		case <-ctx.Done():
+		}
+	}()
+
 	// The API answers as long as the agent works.
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
@@ -87,10 +135,14 @@ func serve(ctx context.Context, listener net.Listener, a *agent.Agent, group *su
 	err := a.Run(ctx, func() syscall.Signal { return syscall.Signal(last.Load()) })
 	stopServing()
 	web.Wait()
-	if err != nil {
-		return err
+	code, final := group.FinalCode()
+	if !final && a.IsOriginal() {
+		code = group.LastCode() // it was asked to end
 	}
-	return serveErr
+	if err = errors.Join(err, serveErr); err == nil && code != 0 {
+		return &run.ExitError{Code: code}
+	}
+	return err
 }
 
 // passSignals sends signals on: those that end Stinger to the first call of

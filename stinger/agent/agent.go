@@ -16,6 +16,8 @@
 //
 // A reset, and a start of what does not run, build first where the present tree
 // is not built, and fail with the build: no request starts what is half built.
+//
+// An Original, where there is one, runs until the first code is here and built.
 package agent
 
 import (
@@ -51,6 +53,8 @@ type Options struct {
 	Group          *supervise.Group // its command is Scripts.Start
 	Scripts        supervise.Scripts
 	StartAfterPull bool
+	// Original is what runs until there is code; nil is nothing.
+	Original *Original
 	// State is a directory for the agent's own record.
 	State          string
 	Stdout, Stderr io.Writer // of builds and cleanups
@@ -92,12 +96,18 @@ func New(opts Options) *Agent {
 // Run starts what an earlier process of the container left, gets the newest
 // code from the hub, however long that takes, and starts it. When ctx ends it
 // stops the process group with the signal that stop returns then, and returns.
+// An Original is given all the time that it takes: how much it has is for the
+// pod to say.
 func (a *Agent) Run(ctx context.Context, stop func() syscall.Signal) error {
 	a.boot(ctx)
 	<-ctx.Done()
 	// Operations under way see that ctx has ended; the group has to stop even
 	// while they do not, since the container's own grace is running.
-	err := a.opts.Group.Stop(stop())
+	end := a.opts.Group.Stop
+	if a.opts.Original.Runs() {
+		end = a.opts.Group.Ask
+	}
+	err := end(stop())
 	a.turn <- struct{}{} // for ever: nothing starts any more
 	// What an operation may have started in between.
 	if lateErr := a.opts.Group.Stop(syscall.SIGKILL); lateErr != nil {
@@ -114,10 +124,13 @@ func (a *Agent) boot(ctx context.Context) {
 	a.resume(ctx)
 	a.release()
 	said := ""
-	for wait := a.opts.RetryFirst; ; wait = min(2*wait, a.opts.RetryMax) {
-		result := a.pullAtStart(ctx)
+	for wait, longest := a.opts.RetryFirst, a.opts.RetryMax; ; wait = min(2*wait, longest) {
+		result := a.look(ctx)
 		if result == nil || ctx.Err() != nil {
 			return
+		}
+		if a.opts.Original.Runs() {
+			longest = max(longest, originalRetry)
 		}
 		if result.Error != said { // once for each reason, not for each try
 			said = result.Error
@@ -154,6 +167,7 @@ func (a *Agent) pullAtStart(ctx context.Context) *api.PullResult {
 func (a *Agent) resume(ctx context.Context) {
 	result, err := a.opts.Puller.Verify()
 	if err != nil {
+		a.opts.Original.end() // there was code, and what it was has to be found out
 		err = fmt.Errorf("going on with the code that is here: %w", err)
 		a.note(faultPull, err)
 		a.log(err)
@@ -162,6 +176,7 @@ func (a *Agent) resume(ctx context.Context) {
 	if result.Commit == "" {
 		return
 	}
+	a.opts.Original.end()
 	if result.Changed > 0 { // what was built from it is not here either
 		a.forgetBuilt()
 	}
@@ -232,6 +247,9 @@ func (a *Agent) do(ctx context.Context, operation func() error) error {
 
 // buildPresent builds the code that is here, unless that is done.
 func (a *Agent) buildPresent(ctx context.Context) error {
+	if a.opts.Original.Runs() {
+		return nil
+	}
 	applied := a.opts.Puller.Applied()
 	if applied.Commit == "" {
 		return errNoCode
@@ -273,7 +291,7 @@ func (a *Agent) start(ctx context.Context) error {
 
 func (a *Agent) cleanup(ctx context.Context) error {
 	argv, err := a.opts.Scripts.Find(supervise.ScriptCleanup)
-	if err != nil || argv == nil {
+	if err != nil || argv == nil || a.opts.Original.Runs() {
 		return err
 	}
 	_, err = a.task(argv, cleanupLimit).Run(ctx)
@@ -370,7 +388,7 @@ func (a *Agent) Status() api.StingerStatus {
 func (a *Agent) Ready() error {
 	s := a.Status()
 	switch {
-	case s.PID != 0 && s.Commit != "":
+	case s.PID != 0 && (s.Commit != "" || a.opts.Original.Runs()):
 		return nil
 	case s.LastError != "":
 		return fmt.Errorf("%s: %s", s.State, s.LastError)

@@ -98,12 +98,14 @@ func (a *Agent) reload(ctx context.Context, request api.PullRequest, pulled pull
 		result.Output = output
 		return err
 	}
+	first := a.opts.Original.Runs()
+	a.opts.Original.end() // from here on what ends is the code's
 	group := a.opts.Group.Status()
 	asked := request.Restart != nil && *request.Restart
 	refused := request.Restart != nil && !*request.Restart
 	start := time.Now()
 	switch {
-	case asked && group.Starts > 0, a.opts.StartAfterPull && pulled.Changed > 0 && !refused && group.PID != 0:
+	case first && group.Starts > 0 && !byHand, asked && group.Starts > 0, a.opts.StartAfterPull && pulled.Changed > 0 && !refused && group.PID != 0:
 		err = a.restart(ctx)
 		result.Restarted = err == nil
 	case group.PID == 0 && (group.Starts == 0 || isNew) && !byHand, asked:

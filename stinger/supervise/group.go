@@ -36,6 +36,13 @@ type Options struct {
 	// start.
 	Command func() ([]string, error)
 	Dir     string
+	// In, where it is set, returns the directory of each start in place of Dir.
+	In func() string
+	// Final, where it is set, is asked at each end that nobody asked for, and at
+	// a start that fails: true means that nothing is started again, see
+	// Group.Final. What else is in the group then is killed, as the kernel does
+	// when the first process of a container ends.
+	Final func() bool
 	// Grace is how long a group has from the signal to the kill.
 	Grace time.Duration
 	// Stdin, Stdout and Stderr are given to the process as they are; nil is
@@ -71,7 +78,12 @@ type Group struct {
 	failures int // crashes in a row
 	retry    *time.Timer
 	lastExit string
+	lastCode int
 	lastErr  string
+
+	final     chan struct{} // closed at an end that is final
+	finalCode int
+	finalize  sync.Once
 }
 
 // process is one run of the command.
@@ -111,7 +123,7 @@ func New(opts Options) *Group {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Group{opts: opts, state: api.StateStopped}
+	return &Group{opts: opts, state: api.StateStopped, final: make(chan struct{})}
 }
 
 // Start starts the process, unless it runs, and returns its id. Where it
@@ -137,7 +149,16 @@ func (g *Group) Start() (pid int, err error) {
 // Stop sends the signal to the group and returns when all of it is gone, which
 // takes at most the grace and a little; the error says if something is left.
 // It also ends the wait for the next start.
-func (g *Group) Stop(signal syscall.Signal) error {
+func (g *Group) Stop(signal syscall.Signal) error { return g.stop(signal, g.opts.Grace) }
+
+// Ask is Stop without a limit of its own: the group takes the time that it
+// takes, unless it is killed.
+func (g *Group) Ask(signal syscall.Signal) error { return g.stop(signal, forever) }
+
+// forever is a grace that nobody lives to see the end of.
+const forever = 1 << 62
+
+func (g *Group) stop(signal syscall.Signal, grace time.Duration) error {
 	g.turn.Lock()
 	defer g.turn.Unlock()
 	g.mu.Lock()
@@ -150,7 +171,7 @@ func (g *Group) Stop(signal syscall.Signal) error {
 	}
 	p.asked = true
 	g.state = api.StateStopping
-	g.end(p, signal)
+	g.end(p, signal, grace)
 	g.mu.Unlock()
 	<-p.gone
 	g.mu.Lock()
@@ -201,6 +222,11 @@ func (g *Group) launch() (int, error) {
 	if err != nil {
 		g.now = nil
 		g.lastErr = err.Error()
+		if g.isFinal() {
+			g.state = api.StateStopped
+			g.finish(startCode(err))
+			return 0, err
+		}
 		g.scheduleRetry()
 		return 0, err
 	}
@@ -216,7 +242,11 @@ func (g *Group) spawn() (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := command(argv, g.opts.Dir)
+	dir := g.opts.Dir
+	if g.opts.In != nil {
+		dir = g.opts.In()
+	}
+	cmd := command(argv, dir)
 	// Through an interface a nil *os.File would not be nil.
 	if g.opts.Stdin != nil {
 		cmd.Stdin = g.opts.Stdin
@@ -242,34 +272,82 @@ func (g *Group) watch(p *process) {
 	_ = family.wait(p.cmd) // how it ended is in its state
 	g.mu.Lock()
 	close(p.ended)
-	g.lastExit = exitText(p.cmd.ProcessState)
+	g.lastExit, g.lastCode = exitText(p.cmd.ProcessState), exitCode(p.cmd.ProcessState)
+	final := g.isFinal()
+	if final {
+		g.signalAll(p, syscall.SIGKILL)
+	}
 	if !p.asked {
 		g.crashes++
 		if time.Since(p.started) >= g.opts.Backoff.Settled {
 			g.failures = 0
 		}
-		g.end(p, syscall.SIGTERM)
-		g.scheduleRetry()
+		if final {
+			g.state = api.StateStopped
+		} else {
+			g.end(p, syscall.SIGTERM, g.opts.Grace)
+			g.scheduleRetry()
+		}
 		g.opts.Log.Warn("ended by itself", "pid", p.pid, "end", g.lastExit, "crashes", g.crashes)
 	}
 	g.mu.Unlock()
 	p.stuck = !awaitEmpty(p.pid, g.opts.Grace+killPatience)
 	g.mu.Lock()
-	p.kill.Stop()
+	if p.kill != nil {
+		p.kill.Stop()
+	}
 	if p.stuck {
 		g.opts.Log.Error("a process outlived SIGKILL", "group", p.pid)
 	}
+	asked := p.asked
 	g.mu.Unlock()
 	close(p.gone)
+	if final && !asked {
+		g.finish(exitCode(p.cmd.ProcessState))
+	}
+}
+
+// isFinal reports whether an end now is the last one.
+func (g *Group) isFinal() bool { return g.opts.Final != nil && g.opts.Final() }
+
+func (g *Group) finish(code int) {
+	g.finalize.Do(func() {
+		g.finalCode = code
+		close(g.final)
+	})
+}
+
+// Final is closed when the process has ended, or could not be started, and
+// Options.Final said that this is final.
+func (g *Group) Final() <-chan struct{} { return g.final }
+
+// FinalCode returns the exit code of that end, see LastCode; ok is whether
+// there was one.
+func (g *Group) FinalCode() (code int, ok bool) {
+	select {
+	case <-g.final:
+		return g.finalCode, true
+	default:
+		return 0, false
+	}
+}
+
+// LastCode returns the exit code of the last end as a shell gives it: 128 and
+// the signal's number where it was one; 127 or 126 where the command was not
+// found or could not be executed; 0 before.
+func (g *Group) LastCode() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.lastCode
 }
 
 // end signals p's group and has it killed when the grace is over; mu is held.
-func (g *Group) end(p *process, signal syscall.Signal) {
+func (g *Group) end(p *process, signal syscall.Signal, grace time.Duration) {
 	g.signalAll(p, signal)
 	// A process that is stopped (SIGSTOP) takes no signal before it goes on.
 	g.signalAll(p, syscall.SIGCONT)
 	if p.kill == nil {
-		p.kill = time.AfterFunc(g.opts.Grace, func() { g.signalAll(p, syscall.SIGKILL) })
+		p.kill = time.AfterFunc(grace, func() { g.signalAll(p, syscall.SIGKILL) })
 	}
 }
 

@@ -25,6 +25,7 @@ const (
 	annotationAppPath        = api.Domain + "/app-path"
 	annotationScripts        = api.Domain + "/stinger-scripts"
 	annotationStartAfterPull = api.Domain + "/start-after-pull"
+	annotationWaitForCode    = api.Domain + "/stinger-wait-for-code"
 )
 
 // scriptsPath is where the scripts of a definition are in the container.
@@ -170,6 +171,7 @@ func (s *Service) podAnnotations() map[string]string {
 	annotations[api.AnnotationContainer] = strings.Join(containers, ",")
 	annotations[annotationGitURL] = fmt.Sprintf("http://%s:%d/%s.git", api.HubName, api.HubServicePort, s.Name)
 	annotations[annotationStartAfterPull] = strconv.FormatBool(s.Restart)
+	annotations[annotationWaitForCode] = "true" // without it there is nothing to run
 	if s.AppPath != "" {
 		annotations[annotationAppPath] = s.AppPath
 	}
