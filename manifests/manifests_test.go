@@ -67,6 +67,31 @@ func TestSystemWithoutJaeger(t *testing.T) {
 	}
 }
 
+// To get Secrets everywhere is given only where it was asked for.
+func TestImagePullSecrets(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		settings := systemSettings()
+		settings.ImagePullSecrets = asked
+		objects, err := System(settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bound := 0
+		for _, object := range objects {
+			if object.GetKind() == "ClusterRoleBinding" && object.GetName() == "formicarium-image-pull-secrets" {
+				subjects, there, err := unstructured.NestedSlice(object.Object, "subjects")
+				if err != nil || !there {
+					t.Errorf("subjects: %v, %v: a later install could not take them back", there, err)
+				}
+				bound += len(subjects)
+			}
+		}
+		if bound != map[bool]int{true: 1}[asked] {
+			t.Errorf("asked for: %v, and %d are bound", asked, bound)
+		}
+	}
+}
+
 func TestDevspace(t *testing.T) {
 	objects, err := Devspace(devspaceSettings())
 	if err != nil {

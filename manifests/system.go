@@ -43,6 +43,9 @@ type SystemSettings struct {
 	JaegerImage string
 	// TracingEndpoint is where netra sends spans (Jaeger's HTTP collector).
 	TracingEndpoint string
+	// ImagePullSecrets lets the webhook read the pull secrets of every
+	// namespace.
+	ImagePullSecrets bool
 	// CA, Certificate and Key are PEM: who signed the webhook's serving
 	// certificate, that certificate, and its private key.
 	CA, Certificate, Key []byte

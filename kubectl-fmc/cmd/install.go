@@ -54,6 +54,7 @@ No images are published yet: --registry names where you pushed your own (see
 	f.StringVar(&o.config.JaegerImage, "jaeger-image", defaultJaegerImage, "Image of the trace store")
 	f.StringVar(&o.config.TracingEndpoint, "tracing-endpoint", "", "URL that takes spans (Jaeger's Thrift over HTTP), in place of an own Jaeger")
 	f.StringVar(&o.config.RedirectBackend, "redirect-backend", "auto", "How netra-init redirects: auto, nftables, or iptables for nodes without nf_tables")
+	f.BoolVar(&o.config.ImagePullSecrets, "image-pull-secrets", false, "Let the webhook get Secrets in all namespaces, for private images that name their own command")
 	f.StringVar(&o.dryRun, "dry-run", "none", "none, or client to print the objects only")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "How long to wait; 0 waits for ever")
 	return c

@@ -30,6 +30,9 @@ type InstallConfig struct {
 	JaegerImage, TracingEndpoint string
 	// RedirectBackend is one of RedirectBackends, or empty for the first.
 	RedirectBackend string
+	// ImagePullSecrets lets the webhook read the pull secrets of every
+	// namespace.
+	ImagePullSecrets bool
 }
 
 // RedirectBackends are how netra-init can redirect.
@@ -53,7 +56,7 @@ func SystemObjects(cfg InstallConfig) ([]*unstructured.Unstructured, error) {
 func systemObjects(cfg InstallConfig, cert certificate) ([]*unstructured.Unstructured, error) {
 	settings := manifests.SystemSettings{
 		Version: cfg.Version, Registry: cfg.Registry, Tag: cfg.Tag, PullPolicy: cfg.PullPolicy,
-		JaegerImage: cfg.JaegerImage, TracingEndpoint: JaegerEndpoint, RedirectBackend: cfg.RedirectBackend,
+		JaegerImage: cfg.JaegerImage, TracingEndpoint: JaegerEndpoint, RedirectBackend: cfg.RedirectBackend, ImagePullSecrets: cfg.ImagePullSecrets,
 		CA: cert.CA, Certificate: cert.Certificate, Key: cert.Key, CertificateHash: cert.hash(),
 	}
 	if cfg.TracingEndpoint != "" {
