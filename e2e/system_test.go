@@ -73,6 +73,7 @@ func TestSystem(t *testing.T) {
 		{"InjectManifests", testInjectManifests},
 		{"CheckAndExplain", testCheckAndExplain},
 		{"Repair", testRepair},
+		{"ExitCodeStays", testExitCodeStays},
 		{"WebhookDown", testWebhookDown},
 		{"DevspaceDelete", testDevspaceDelete},
 		{"Uninstall", testUninstall},

@@ -210,3 +210,33 @@ func TestCodeThatIsThereRunsFirst(t *testing.T) {
 		t.Errorf("it says %q", got)
 	}
 }
+
+// Any user will do, as where a cluster gives each namespace a range of users of
+// its own: no name, no home, no right but to what everybody may write to.
+func TestRandomUser(t *testing.T) {
+	bin, volumes := t.TempDir(), t.TempDir()
+	if out, err := exec.Command(binary, "install", bin).CombinedOutput(); err != nil {
+		t.Fatalf("stinger install: %v\n%s", err, out)
+	}
+	env := []string{"PATH=/usr/bin:/bin", "STINGER_PORT=0", "STINGER_WAIT_FOR_CODE=false", "GIT_URL=http://127.0.0.1:1/x.git"}
+	for name, dir := range map[string]string{"APP_PATH": "app", "STINGER_STATE": "state"} {
+		dir = filepath.Join(volumes, dir)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir, 0o777); err != nil { // as an emptyDir is
+			t.Fatal(err)
+		}
+		env = append(env, name+"="+dir)
+	}
+	cmd := exec.Command(filepath.Join(bin, "stinger"), "run", "--", "sh", "-c", "id -u; exit 3")
+	cmd.Env, cmd.Dir = env, "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000680000, Gid: 0, NoSetGroups: true}}
+	var stderr output
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 3 || string(out) != "1000680000\n" || strings.Contains(stderr.String(), "alone") {
+		t.Errorf("%v, want exit code 3; it says %q\n%s", err, out, stderr.String())
+	}
+}
