@@ -215,6 +215,10 @@ func TestCodeThatIsThereRunsFirst(t *testing.T) {
 // its own: no name, no home, no right but to what everybody may write to.
 func TestRandomUser(t *testing.T) {
 	bin, volumes := t.TempDir(), t.TempDir()
+	// The directory that holds both is the test's user's own.
+	if err := os.Chmod(filepath.Dir(bin), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if out, err := exec.Command(binary, "install", bin).CombinedOutput(); err != nil {
 		t.Fatalf("stinger install: %v\n%s", err, out)
 	}
