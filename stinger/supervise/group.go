@@ -13,7 +13,7 @@
 // service is expected to stay. What is left of its group is stopped, and it is
 // started again after a time that doubles with each crash, from Backoff.First
 // to Backoff.Max; one that ran for Backoff.Settled begins anew. Start cuts the
-// wait short.
+// wait short. Where Options.Final says so, there is no next start.
 //
 // The package knows nothing of HTTP or git, and no script but its command.
 package supervise
@@ -150,13 +150,6 @@ func (g *Group) Start() (pid int, err error) {
 // takes at most the grace and a little; the error says if something is left.
 // It also ends the wait for the next start.
 func (g *Group) Stop(signal syscall.Signal) error { return g.stop(signal, g.opts.Grace) }
-
-// Ask is Stop without a limit of its own: the group takes the time that it
-// takes, unless it is killed.
-func (g *Group) Ask(signal syscall.Signal) error { return g.stop(signal, forever) }
-
-// forever is a grace that nobody lives to see the end of.
-const forever = 1 << 62
 
 func (g *Group) stop(signal syscall.Signal, grace time.Duration) error {
 	g.turn.Lock()
@@ -307,40 +300,6 @@ func (g *Group) watch(p *process) {
 	}
 }
 
-// isFinal reports whether an end now is the last one.
-func (g *Group) isFinal() bool { return g.opts.Final != nil && g.opts.Final() }
-
-func (g *Group) finish(code int) {
-	g.finalize.Do(func() {
-		g.finalCode = code
-		close(g.final)
-	})
-}
-
-// Final is closed when the process has ended, or could not be started, and
-// Options.Final said that this is final.
-func (g *Group) Final() <-chan struct{} { return g.final }
-
-// FinalCode returns the exit code of that end, see LastCode; ok is whether
-// there was one.
-func (g *Group) FinalCode() (code int, ok bool) {
-	select {
-	case <-g.final:
-		return g.finalCode, true
-	default:
-		return 0, false
-	}
-}
-
-// LastCode returns the exit code of the last end as a shell gives it: 128 and
-// the signal's number where it was one; 127 or 126 where the command was not
-// found or could not be executed; 0 before.
-func (g *Group) LastCode() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.lastCode
-}
-
 // end signals p's group and has it killed when the grace is over; mu is held.
 func (g *Group) end(p *process, signal syscall.Signal, grace time.Duration) {
 	g.signalAll(p, signal)
@@ -434,12 +393,4 @@ func awaitEmpty(group int, limit time.Duration) bool {
 		}
 		time.Sleep(pause)
 	}
-}
-
-// exitText says how a process ended: "exit 3", "signal killed".
-func exitText(state *os.ProcessState) string {
-	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		return "signal " + ws.Signal().String()
-	}
-	return fmt.Sprintf("exit %d", state.ExitCode())
 }
