@@ -200,14 +200,21 @@ func TestCodeTakesTheOriginalsPlace(t *testing.T) {
 	})
 }
 
-// Code that the hub has is what runs first.
+// Code that the hub has, or that an earlier container of the pod got, is what
+// runs first.
 func TestCodeThatIsThereRunsFirst(t *testing.T) {
-	p := start(t, map[string]string{"code": "x"}, []string{"STINGER_WAIT_FOR_CODE=false"}, "--", "/bin/sh", "-c",
-		`if test -e code; then echo code; else echo original; fi; exec sleep 1000`)
+	command := []string{"/bin/sh", "-c", `if test -e code; then echo code; else echo original; fi; exec sleep 1000`}
+	p := start(t, map[string]string{"code": "x"}, []string{"STINGER_WAIT_FOR_CODE=false"}, append([]string{"--"}, command...)...)
 	p.ready()
 	p.eventually("the code", func() bool { return p.stdout.String() != "" })
-	if got := p.stdout.String(); got != "code\n" {
-		t.Errorf("it says %q", got)
+	p.signal(syscall.SIGTERM, true)
+	if code := p.cmd.ProcessState.ExitCode(); p.stdout.String() != "code\n" || code != 0 {
+		t.Errorf("it says %q, and ends with %d, want 0", p.stdout.String(), code)
+	}
+	again := runOriginal(t, []string{"APP_PATH=" + p.dir + "/app", "STINGER_STATE=" + p.dir + "/state"}, command...)
+	again.says("\n")
+	if got := again.stdout.String(); got != "code\n" {
+		t.Errorf("without the hub it says %q", got)
 	}
 }
 
