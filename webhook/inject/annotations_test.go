@@ -229,7 +229,7 @@ var faulty = map[string]string{
 	"jaeger-reporter-max-queue-size": "1000000000", "jaeger-reporter-flush-interval": "500", "jaeger-reporter-log-spans": "some",
 	"jaeger-reporter-attempt-reconnecting-disabled": "never", "jaeger-reporter-attempt-reconnect-interval": "-10s",
 	"jaeger-rpc-metrics": "true", "jaeger-traceid-128bit": "false",
-	"git-url": "git@git.example:web.git", "app-path": "/fmc/bin", "stinger-scripts": "scripts", "start-after-pull": "yes", "stinger-grace": "10",
+	"git-url": "git@git.example:web.git", "app-path": "/fmc/bin", "stinger-scripts": "scripts", "start-after-pull": "yes", "stinger-grace": "10", "stinger-wait-for-code": "no",
 	"image-pull-policy": "always", "netra-cpu-request": "2e0", "netra-cpu-limit": "5m", "netra-memory-request": "-1", "netra-memory-limit": "128m",
 }
 

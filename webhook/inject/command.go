@@ -71,39 +71,64 @@ func NeedsImages(podJSON []byte, ns NamespaceInfo) (ImageQuery, error) {
 // entrypoint, followed by the arguments that it names, else, where it names
 // neither, by those of the image. Arguments of the container stay where they
 // are: they follow the command in any case.
-func (in *injection) wrapCommand(c corev1.Container, at []string) {
+//
+// An unknown command is an error, for the application would not run, unless the
+// container is there for the code that it waits for.
+func (in *injection) wrapCommand(c corev1.Container, at []string) error {
 	command := []string{stingerBinary, "run"}
-	image := in.settings.Images[c.Image]
-	own := image.Entrypoint
-	if len(c.Args) == 0 {
-		own = slices.Concat(image.Entrypoint, image.Cmd)
-	}
+	own, fault := in.imageCommand(c)
 	switch {
 	case len(c.Command) > 0:
 		command = append(append(command, "--"), c.Command...)
-	case image.Fault == "" && len(own)+len(c.Args) > 0 && in.looked(c.Image):
+	case fault == "":
 		command = append(append(command, "--"), literally(own)...)
-		if image.Caveat != "" {
-			in.warn("container %s names no command: that of its image is taken; %s", c.Name, image.Caveat)
+		if caveat := in.settings.Images[c.Image].Caveat; caveat != "" {
+			in.warn("container %s names no command: that of its image is taken; %s", c.Name, caveat)
 		}
+	case !in.waitsForCode(c):
+		return unknownCommandError(fault)
 	default:
-		fault := image.Fault
-		if fault == "" && in.looked(c.Image) {
-			fault = "it names none"
-		} else if fault == "" {
-			fault = "it was not asked for"
-		}
 		in.warn("container %s names no command, and its image's is unknown: %s; give it a command, or its code a script .fmc/start", short(c.Name), fault)
 		// Without the image's entrypoint the arguments are half a command.
 		in.doc.remove(append(slices.Clone(at), "args")...)
 	}
 	in.doc.put(command, append(slices.Clone(at), "command")...)
+	return nil
 }
 
-// looked reports whether anything is known about the image.
-func (in *injection) looked(image string) bool {
-	_, ok := in.settings.Images[image]
-	return ok
+// unknownCommandError says why a container's command is unknown.
+type unknownCommandError string
+
+func (e unknownCommandError) Error() string {
+	return fmt.Sprintf("it names no command, and its image's is unknown: %s; give it a command", string(e))
+}
+
+// imageCommand returns what the container's image adds to its arguments, or why
+// that is unknown.
+func (in *injection) imageCommand(c corev1.Container) (own []string, fault string) {
+	image, looked := in.settings.Images[c.Image]
+	own = image.Entrypoint
+	if len(c.Args) == 0 {
+		own = slices.Concat(image.Entrypoint, image.Cmd)
+	}
+	switch {
+	case !looked:
+		return nil, "it was not asked for"
+	case image.Fault != "":
+		return nil, image.Fault
+	case len(own)+len(c.Args) == 0:
+		return nil, "it names none"
+	}
+	return own, ""
+}
+
+// waitsForCode reports whether Stinger is to start nothing in the container
+// before there is code.
+func (in *injection) waitsForCode(c corev1.Container) bool {
+	if own, there := literal(c, api.EnvStingerWaitForCode); there {
+		return own == "true"
+	}
+	return in.values[api.EnvStingerWaitForCode].text == "true"
 }
 
 // literally returns words so that the kubelet takes them as they are. It

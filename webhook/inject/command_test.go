@@ -114,10 +114,10 @@ func TestNeedsImages(t *testing.T) {
 
 func TestInstallUser(t *testing.T) {
 	for text, want := range map[string]int64{
-		`{"containers":[{"name":"a"}]}`:                                                                                           65532,
-		`{"securityContext":{"runAsUser":0},"containers":[{"name":"a"}]}`:                                                         65532,
-		`{"securityContext":{"runAsUser":7},"containers":[{"name":"a","securityContext":{"runAsUser":8}}]}`:                       7,
-		`{"securityContext":{"runAsUser":0},"containers":[{"name":"a"},{"name":"b","securityContext":{"runAsUser":1000680000}}]}`: 1000680000,
+		`{"containers":[{"name":"a","command":["a"]}]}`:                                                                                           65532,
+		`{"securityContext":{"runAsUser":0},"containers":[{"name":"a","command":["a"]}]}`:                                                         65532,
+		`{"securityContext":{"runAsUser":7},"containers":[{"name":"a","command":["a"],"securityContext":{"runAsUser":8}}]}`:                       7,
+		`{"securityContext":{"runAsUser":0},"containers":[{"name":"a","command":["a"]},{"name":"b","securityContext":{"runAsUser":1000680000}}]}`: 1000680000,
 	} {
 		data := []byte(`{"metadata":{"annotations":{"formicarium.io/inject":"stinger"}},"spec":` + text + `}`)
 		var patched corev1.Pod

@@ -117,6 +117,7 @@ const (
 	CodePortTaken       = "port-taken"
 	CodeNameTaken       = "name-taken"
 	CodeNoContainer     = "no-container"
+	CodeCommandUnknown  = "command-unknown"
 	CodeOtherMesh       = "other-mesh"
 )
 

@@ -234,7 +234,7 @@ func TestSamePodSamePatch(t *testing.T) {
 func TestNotAPod(t *testing.T) {
 	for _, text := range []string{
 		``, `null`, `[]`, `"pod"`, `{`, `{}{}`, `{"spec":[]}`, `{"spec":{"containers":{}}}`, `{"metadata":{"annotations":{"formicarium.io/inject":1}}}`,
-		`{"metadata":{"annotations":{"formicarium.io/inject":"stinger"}},"spec":{"containers":[null]}}`,
+		`{"metadata":{"annotations":{"formicarium.io/inject":"stinger","formicarium.io/stinger-wait-for-code":"true"}},"spec":{"containers":[null]}}`,
 	} {
 		if r, err := Inject([]byte(text), NamespaceInfo{}, testSettings()); err == nil {
 			t.Errorf("Inject(%s) = %v, want an error", text, r)

@@ -103,6 +103,9 @@ func TestPropertiesOfGeneratedPods(t *testing.T) {
 		}
 		s := testSettings()
 		s.NativeSidecar = g.IntN(4) > 0
+		if g.IntN(4) > 0 {
+			s.Images = map[string]ImageCommand{"x": {Entrypoint: []string{"/entrypoint"}}}
+		}
 		ns := NamespaceInfo{Name: "shop", Inject: pick(g, "", "enabled"), EnforceLevel: pick(g, "", "", "restricted")}
 		injected[len(properties(t, pod, ns, s))]++
 	}
@@ -266,7 +269,7 @@ func TestUninjectSaysWhatItCannotUndo(t *testing.T) {
 
 // A record that would not fit into an annotation is left out, with a warning.
 func TestRecordIsBounded(t *testing.T) {
-	pod := fmt.Appendf(nil, `{"metadata":{"name":"x","annotations":{"formicarium.io/inject":"stinger"}},"spec":{"containers":[{"name":"x","args":[%q]}]}}`, strings.Repeat("a", maxUndoBytes+1))
+	pod := fmt.Appendf(nil, `{"metadata":{"name":"x","annotations":{"formicarium.io/inject":"stinger","formicarium.io/stinger-wait-for-code":"true"}},"spec":{"containers":[{"name":"x","args":[%q]}]}}`, strings.Repeat("a", maxUndoBytes+1))
 	r := mustInject(t, pod, NamespaceInfo{}, testSettings())
 	if r.Status.Undo != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), "too large to be kept") {
 		t.Errorf("the record is %v, the warnings are %q", r.Status.Undo != nil, r.Warnings)

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -48,6 +49,7 @@ func (in *injection) addStinger() ([]api.StingerEndpoint, Reason) {
 	}
 	var endpoints []api.StingerEndpoint
 	changed := false
+	none := Reason{Code: CodeNoContainer, Text: "the pod has no container that it could supervise"}
 	for _, i := range in.targets() {
 		if port, ok := in.supervised(i); ok {
 			endpoints = append(endpoints, api.StingerEndpoint{Container: in.pod.Spec.Containers[i].Name, Port: port})
@@ -56,13 +58,16 @@ func (in *injection) addStinger() ([]api.StingerEndpoint, Reason) {
 		port, err := in.supervise(i, len(endpoints), endpoints)
 		if err != nil {
 			in.warn("container %s is not supervised: %v", in.pod.Spec.Containers[i].Name, err)
+			if errors.As(err, new(unknownCommandError)) {
+				none = Reason{Code: CodeCommandUnknown, Text: "no container's command is known"}
+			}
 			continue
 		}
 		endpoints = append(endpoints, api.StingerEndpoint{Container: in.pod.Spec.Containers[i].Name, Port: port})
 		changed = true
 	}
 	if len(endpoints) == 0 {
-		return nil, Reason{Code: CodeNoContainer, Text: "the pod has no container that it could supervise"}
+		return nil, none
 	}
 	if !install {
 		in.doc.insert(in.ownInitContainers(), []string{"spec", "initContainers"}, in.stingerInstall())
@@ -151,7 +156,9 @@ func (in *injection) supervise(i, n int, taken []api.StingerEndpoint) (int, erro
 		return 0, err
 	}
 	// In this order the operations read as the container does.
-	in.wrapCommand(c, at)
+	if err := in.wrapCommand(c, at); err != nil {
+		return 0, err
+	}
 	app := in.addEnvironment(c, at, port)
 	in.addMounts(c, at, n, app)
 	return port, nil
@@ -185,7 +192,7 @@ func (in *injection) addEnvironment(c corev1.Container, at []string, port int) (
 		api.EnvStingerState:       statePath,
 		api.EnvStingerWaitForCode: "false",
 	}
-	if in.values[api.EnvStingerWaitForCode].text == "true" {
+	if in.waitsForCode(c) {
 		set[api.EnvAppPath] = defaultApp
 	}
 	maps.Copy(set, in.values.of(toStinger))
