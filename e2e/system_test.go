@@ -74,6 +74,7 @@ func TestSystem(t *testing.T) {
 		{"CheckAndExplain", testCheckAndExplain},
 		{"Repair", testRepair},
 		{"ExitCodeStays", testExitCodeStays},
+		{"EveryWorkload", testEveryWorkload},
 		{"WebhookDown", testWebhookDown},
 		{"DevspaceDelete", testDevspaceDelete},
 		{"Uninstall", testUninstall},
