@@ -96,6 +96,7 @@ func (w workload) template() string {
 // and for the traces that they make, and takes it away.
 func testEveryWorkload(t *testing.T, s *system) {
 	owner := s.widget(t)
+	defer s.kubectl(t, "delete", "crd", "widgets.example.com")
 	since := time.Now()
 	for _, w := range workloads {
 		manifest := w.manifest("w-"+w.kind, w.template())
@@ -127,7 +128,6 @@ func (s *system) widget(t *testing.T) string {
 	t.Helper()
 	s.apply(t, `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"widgets.example.com"},"spec":{"group":"example.com","scope":"Namespaced",`+
 		`"names":{"plural":"widgets","singular":"widget","kind":"Widget"},"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object"}}}]}}`)
-	t.Cleanup(func() { s.kubectl(t, "delete", "crd", "widgets.example.com") })
 	s.kubectl(t, "wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=30s")
 	s.kubectl(t, "apply", "-n", devspace, "-f", s.file(t, `{"apiVersion":"example.com/v1","kind":"Widget","metadata":{"name":"w"}}`))
 	return strings.TrimSpace(s.kubectl(t, "get", "-n", devspace, "widgets.example.com", "w", "-o", "jsonpath={.metadata.uid}"))
