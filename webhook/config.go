@@ -17,8 +17,11 @@ import (
 
 // config is all that the environment says.
 type config struct {
-	port      int
+	port int
+	// certDir, where set, holds the serving certificate; else the webhook keeps
+	// one itself, each of which lives for certLife.
 	certDir   string
+	certLife  time.Duration
 	stopDelay time.Duration
 	logLevel  string
 	// native is "auto", "true" or "false".
@@ -32,7 +35,8 @@ func configFrom(getenv func(string) string) (config, error) {
 	r := env.NewReader(getenv)
 	c := config{
 		port:       r.Int("WEBHOOK_PORT", 8443, 1, 65535),
-		certDir:    r.String("WEBHOOK_CERT_DIR", "/certs"),
+		certDir:    r.String("WEBHOOK_CERT_DIR", ""),
+		certLife:   certificateLife(r),
 		stopDelay:  r.Duration("WEBHOOK_STOP_DELAY", 5*time.Second),
 		logLevel:   r.OneOf("LOG_LEVEL", "info", "debug", "info", "warn", "error"),
 		native:     r.OneOf("NATIVE_SIDECAR", "auto", "auto", "true", "false"),
@@ -57,6 +61,17 @@ func configFrom(getenv func(string) string) (config, error) {
 		},
 	}
 	return c, r.Err()
+}
+
+// certificateLife is bounded below by what the steps of a renewal take, and
+// above by what an installation from before renewals had.
+func certificateLife(r *env.Reader) time.Duration {
+	const name, short, long = "WEBHOOK_CERTIFICATE_LIFE", time.Minute, 10 * 365 * 24 * time.Hour
+	life := r.Duration(name, 90*24*time.Hour)
+	if life < short || life > long {
+		r.Fault(name, life.String(), fmt.Sprintf("a duration from %s to %s", short, long))
+	}
+	return life
 }
 
 func required(r *env.Reader, name string) string {

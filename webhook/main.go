@@ -8,7 +8,9 @@
 // All settings are environment variables; every fault is reported at once:
 //
 //	WEBHOOK_PORT         8443                     where it listens
-//	WEBHOOK_CERT_DIR     /certs                   tls.crt and tls.key, read again when they change
+//	WEBHOOK_CERT_DIR                              tls.crt and tls.key, read again when they change, which somebody else renews;
+//	                                              unset, the webhook makes and renews its certificate itself
+//	WEBHOOK_CERTIFICATE_LIFE 2160h                of those that it makes, from 1m; it renews them at half of it
 //	WEBHOOK_STOP_DELAY   5s                       how long it goes on serving after SIGTERM, until nobody sends any more
 //	LOG_LEVEL            info                     debug, info, warn or error
 //	NETRA_IMAGE                                   required
@@ -38,6 +40,9 @@
 // It needs get, list and watch on namespaces: whether a namespace opts its pods
 // in, and which pod security level it enforces, are labels. To read the images
 // of private registries it needs get on secrets, in the namespaces of the pods.
+// It needs create and patch on events.k8s.io/events, to say on a pod's owner what
+// was injected and what was not. What its own certificate needs: see package
+// certificate.
 package main
 
 import (

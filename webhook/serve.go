@@ -13,12 +13,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/formicarium/formicarium/internal/run"
+	"github.com/formicarium/formicarium/webhook/certificate"
+	"github.com/formicarium/formicarium/webhook/notice"
 	"github.com/formicarium/formicarium/webhook/server"
 )
 
@@ -39,41 +42,53 @@ func serve(ctx context.Context, args []string, getenv func(string) string, _, st
 	if err != nil {
 		return err
 	}
-	client, err := connect(c.kubeconfig)
-	if err != nil {
+	var api clients
+	if api.kube, err = connect(c.kubeconfig); err != nil {
 		return err
 	}
-	if c.inject.NativeSidecar, err = native(c.native, client.Discovery()); err != nil {
+	// A client has a limited rate, so what admissions wait for has one of its own.
+	if api.events, err = connect(c.kubeconfig); err != nil {
+		return err
+	}
+	if c.inject.NativeSidecar, err = native(c.native, api.kube.Discovery()); err != nil {
 		return err
 	}
 	listener, err := net.Listen("tcp", net.JoinHostPort("", strconv.Itoa(c.port)))
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
-	return serveOn(ctx, listener, c, client, log)
+	return serveOn(ctx, listener, c, api, log)
 }
+
+// clients of the API server.
+type clients struct{ kube, events kubernetes.Interface }
 
 // serveOn serves until ctx ends and then as long as the stop delay says: the
 // API server may go on sending until it has heard that this replica is gone.
-func serveOn(ctx context.Context, listener net.Listener, c config, client kubernetes.Interface, log *slog.Logger) error {
+func serveOn(ctx context.Context, listener net.Listener, c config, api clients, log *slog.Logger) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	namespaces, err := server.WatchNamespaces(serving, client)
+	namespaces, err := server.WatchNamespaces(serving, api.kube)
 	if err != nil {
 		return err
 	}
-	certificate := server.NewCertificate(c.certDir, log)
-	images, err := c.images.open(client, log)
+	images, err := c.images.open(api.kube, log)
 	if err != nil {
 		return err
 	}
+	notices, err := notice.Start(serving, api.events)
+	if err != nil {
+		return err
+	}
+	serves := keep(serving, c, api.kube, log)
 	handler := server.New(server.Options{
-		Settings: c.inject, Namespaces: namespaces, Images: images, CertificateEnd: certificate.End, Log: log,
+		Settings: c.inject, Namespaces: namespaces, Images: images, CertificateEnd: serves.End, Log: log,
+		Notify: notices.Record, Collectors: []prometheus.Collector{notices.Collector()},
 		Ready: func() error {
 			if ctx.Err() != nil {
 				return errors.New("stopping")
 			}
-			return errors.Join(certificate.Ready(), namespaces.Ready())
+			return errors.Join(serves.Ready(), namespaces.Ready())
 		},
 	})
 	context.AfterFunc(ctx, func() {
@@ -82,17 +97,47 @@ func serveOn(ctx context.Context, listener net.Listener, c config, client kubern
 	})
 	config := &tls.Config{
 		MinVersion:     tls.VersionTLS12,
-		GetCertificate: certificate.Get,
+		GetCertificate: serves.Get,
 		NextProtos:     []string{"h2", "http/1.1"},
 	}
 	log.Info("serving", "address", listener.Addr().String(), "nativeSidecar", c.inject.NativeSidecar)
 	return run.Serve(serving, tls.NewListener(listener, config), &http.Server{
-		Handler: handler, TLSConfig: config, IdleTimeout: 2 * time.Minute,
+		Handler: closing(ctx, handler), TLSConfig: config, IdleTimeout: 2 * time.Minute,
 		// A review comes from within the cluster and is a few megabytes at
 		// most; the API server waits ten seconds for its answer.
 		ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}, grace)
+}
+
+// servingCertificate is one that may be another with each connection.
+type servingCertificate interface {
+	Get(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	Ready() error
+	End() time.Time
+}
+
+// keep returns the certificate in the directory that the settings name, else
+// one that the webhook itself makes and renews until ctx ends.
+func keep(ctx context.Context, c config, client kubernetes.Interface, log *slog.Logger) servingCertificate {
+	if c.certDir != "" {
+		return server.NewCertificate(c.certDir, log)
+	}
+	keeper := certificate.New(certificate.Options{Client: client, Life: c.certLife, Log: log})
+	go keeper.Run(ctx)
+	return keeper
+}
+
+// closing has each answer end its connection once ctx has ended. The API server
+// keeps connections and would find out that this replica is gone by a review
+// that fails.
+func closing(ctx context.Context, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if ctx.Err() != nil {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // connect returns a client of the cluster that the program runs in, or of the

@@ -23,6 +23,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/formicarium/formicarium/internal/api"
 )
 
 func minimal(name string) string {
@@ -36,7 +38,7 @@ func TestConfigDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.port != 8443 || c.certDir != "/certs" || c.native != "auto" || c.inject.PullPolicy != corev1.PullIfNotPresent || c.inject.HubURL != "http://tanajura:24090" {
+	if c.port != 8443 || c.certDir != "" || c.certLife != 90*24*time.Hour || c.native != "auto" || c.inject.PullPolicy != corev1.PullIfNotPresent || c.inject.HubURL != "http://tanajura:24090" {
 		t.Errorf("config = %+v", c)
 	}
 	if cpu := c.inject.NetraResources.Requests.Cpu().String(); cpu != "10m" {
@@ -48,14 +50,16 @@ func TestConfigNamesEveryFault(t *testing.T) {
 	vars := map[string]string{
 		"WEBHOOK_PORT": "0", "WEBHOOK_STOP_DELAY": "5", "NETRA_IMAGE": "", "STINGER_IMAGE": "two words", "NETRA_REDIRECT_BACKEND": "iptable", "IMAGE_PULL_POLICY": "Sometimes",
 		"JAEGER_ENDPOINT": "jaeger:14268", "NATIVE_SIDECAR": "yes", "NETRA_CPU_REQUEST": "ten", "NETRA_MEMORY_LIMIT": "-1", "INIT_MEMORY_REQUEST": "65Mi",
+		"WEBHOOK_CERTIFICATE_LIFE": "30s",
 	}
 	_, err := configFrom(func(name string) string { return vars[name] })
 	if err == nil {
-		t.Fatal("thirteen faults are accepted")
+		t.Fatal("fourteen faults are accepted")
 	}
 	for _, want := range []string{
 		`WEBHOOK_PORT="0"`, `WEBHOOK_STOP_DELAY="5"`, `NETRA_IMAGE=""`, `NETRA_INIT_IMAGE=""`, `STINGER_IMAGE="two words"`, `NETRA_INIT_IPTABLES_IMAGE=""`, `NETRA_REDIRECT_BACKEND="iptable": want one of auto, nftables, iptables`, `IMAGE_PULL_POLICY="Sometimes"`,
 		`JAEGER_ENDPOINT="jaeger:14268"`, `NATIVE_SIDECAR="yes"`, `NETRA_CPU_REQUEST="ten"`, `NETRA_MEMORY_LIMIT="-1"`, `INIT_MEMORY_REQUEST="65Mi": want no more than INIT_MEMORY_LIMIT, 64Mi`,
+		`WEBHOOK_CERTIFICATE_LIFE="30s": want a duration from 1m0s to 87600h0m0s`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error lacks %s:\n%v", want, err)
@@ -140,7 +144,9 @@ func start(t *testing.T, ctx context.Context, stopDelay time.Duration) (base str
 	pool := writeCertificate(t, c.certDir)
 	client := fake.NewClientset(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{"formicarium.io/inject": "enabled"}}})
 	ended = make(chan error, 1)
-	go func() { ended <- serveOn(ctx, listener, c, client, slog.New(slog.DiscardHandler)) }()
+	go func() {
+		ended <- serveOn(ctx, listener, c, clients{kube: client, events: client}, slog.New(slog.DiscardHandler))
+	}()
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	return "https://" + listener.Addr().String(), &http.Client{Transport: transport}, listener, ended
@@ -210,6 +216,71 @@ func TestServeAnswersWhileStopping(t *testing.T) {
 	if text := review(t, web, base); !strings.Contains(text, `"allowed":true`) {
 		t.Errorf("answer while stopping = %s", text)
 	}
+	// The API server speaks HTTP/1.1 to webhooks and keeps connections.
+	old := web.Transport.(*http.Transport).Clone()
+	old.ForceAttemptHTTP2, old.TLSClientConfig.NextProtos = false, []string{"http/1.1"}
+	defer old.CloseIdleConnections()
+	response, err := (&http.Client{Transport: old}).Get(base + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.ProtoMajor != 1 || !response.Close {
+		t.Errorf("while stopping an answer (%s) leaves its connection open", response.Proto)
+	}
 	listener.Close()
 	<-ended
+}
+
+// Without a directory of certificates it makes one, and is ready with it.
+func TestServeWithACertificateOfItsOwn(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := configFrom(minimal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.stopDelay = 0
+	client := fake.NewClientset(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{"formicarium.io/inject": "enabled"}}})
+	ended := make(chan error, 1)
+	go func() {
+		ended <- serveOn(ctx, listener, c, clients{kube: client, events: client}, slog.New(slog.DiscardHandler))
+	}()
+	var authority []byte
+	for deadline := time.Now().Add(20 * time.Second); len(authority) == 0; time.Sleep(10 * time.Millisecond) {
+		if secret, err := client.CoreV1().Secrets(api.SystemNamespace).Get(ctx, api.WebhookCertificateName, metav1.GetOptions{}); err == nil {
+			authority = secret.Data["ca.crt"]
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("there is no certificate after 20 s")
+		}
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(authority)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: api.WebhookNames()[0]}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	web, base := &http.Client{Transport: transport}, "https://"+listener.Addr().String()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		response, err := web.Get(base + "/readyz")
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				break
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not ready after 20 s: %v", err)
+		}
+	}
+	if text := review(t, web, base); !strings.Contains(text, `"patch"`) {
+		t.Errorf("answer = %s", text)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("serveOn = %v", err)
+	}
 }

@@ -20,6 +20,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kjson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/formicarium/formicarium/internal/api"
@@ -83,6 +84,8 @@ type Result struct {
 	Reasons []Reason `json:"reasons"`
 	// Status is what the pod's status annotation says after the patch.
 	Status api.InjectionStatus `json:"status,omitzero"`
+	// Meta is the pod's metadata as it was sent.
+	Meta metav1.ObjectMeta `json:"-"`
 }
 
 // Injected returns the parts that the patched pod has: "netra", "stinger".
@@ -148,7 +151,7 @@ func Inject(podJSON []byte, ns NamespaceInfo, s Settings) (Result, error) {
 	if err := kjson.Unmarshal(podJSON, &pod); err != nil {
 		return Result{}, fmt.Errorf("decoding the pod: %w", err)
 	}
-	in := &injection{pod: &pod, doc: doc, ns: ns, settings: s, result: Result{Patch: []Operation{}}}
+	in := &injection{pod: &pod, doc: doc, ns: ns, settings: s, result: Result{Patch: []Operation{}, Meta: pod.ObjectMeta}}
 	in.run()
 	if in.doc.err != nil {
 		return Result{}, fmt.Errorf("patching the pod: %w", in.doc.err)

@@ -66,7 +66,7 @@ func (s *server) answer(c *gin.Context) outcome {
 
 // review decides. A panic on the way is an answer as well.
 func (s *server) review(ctx context.Context, r *admissionv1.AdmissionRequest) (response *admissionv1.AdmissionResponse, result outcome) {
-	log := s.Log.With("namespace", r.Namespace, "pod", podName(r), "uid", r.UID)
+	log := s.Log.With("namespace", r.Namespace, "name", r.Name, "uid", r.UID)
 	defer func() {
 		if cause := recover(); cause != nil {
 			log.Error("a review panicked", "panic", cause, "stack", string(debug.Stack()))
@@ -90,16 +90,17 @@ func (s *server) review(ctx context.Context, r *admissionv1.AdmissionRequest) (r
 		return failure(http.StatusBadRequest, fmt.Errorf("formicarium: %w", err)), outcomeError
 	}
 	s.metrics.reasons(injected.Reasons)
+	s.notify(r, injected)
 	response = &admissionv1.AdmissionResponse{Allowed: true, Warnings: injected.Warnings}
 	if len(injected.Patch) == 0 {
-		log.Debug("unchanged", "reasons", injected.Reasons)
+		log.Debug("unchanged", "pod", podName(injected), "reasons", injected.Reasons)
 		return response, outcomeUnchanged
 	}
 	if response.Patch, err = json.Marshal(injected.Patch); err != nil {
 		return failure(http.StatusInternalServerError, fmt.Errorf("formicarium: encoding the patch: %w", err)), outcomeError
 	}
 	response.PatchType = new(admissionv1.PatchTypeJSONPatch)
-	log.Info("patched", "service", injected.Status.Service, "injected", strings.Join(injected.Injected(), ","), "warnings", injected.Warnings)
+	log.Info("patched", "pod", podName(injected), "service", injected.Status.Service, "injected", strings.Join(injected.Injected(), ","), "warnings", injected.Warnings)
 	return response, outcomePatched
 }
 
@@ -111,13 +112,9 @@ func failure(code int32, err error) *admissionv1.AdmissionResponse {
 }
 
 // podName returns a name for the log: most pods have none yet.
-func podName(r *admissionv1.AdmissionRequest) string {
-	if r.Name != "" {
-		return r.Name
+func podName(result inject.Result) string {
+	if result.Meta.Name != "" {
+		return result.Meta.Name
 	}
-	var pod metav1.PartialObjectMetadata
-	if kjson.Unmarshal(r.Object.Raw, &pod) != nil {
-		return ""
-	}
-	return pod.GenerateName + "*"
+	return result.Meta.GenerateName + "*"
 }

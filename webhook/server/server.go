@@ -20,8 +20,10 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/formicarium/formicarium/webhook/inject"
+	"github.com/formicarium/formicarium/webhook/notice"
 )
 
 // Options of the server.
@@ -35,7 +37,12 @@ type Options struct {
 	// CertificateEnd returns when the serving certificate ends, for the
 	// metrics; nil leaves it out.
 	CertificateEnd func() time.Time
-	Log            *slog.Logger
+	// Notify takes what the owner of a pod is told; it does not wait. nil tells
+	// nobody.
+	Notify func(notice.Notice)
+	// Collectors are added to the metrics.
+	Collectors []prometheus.Collector
+	Log        *slog.Logger
 }
 
 type server struct {
@@ -47,6 +54,7 @@ type server struct {
 func New(options Options) http.Handler {
 	gin.SetMode(gin.ReleaseMode)
 	s := &server{Options: options, metrics: newMetrics(options.CertificateEnd)}
+	s.metrics.registry.MustRegister(options.Collectors...)
 	engine := gin.New()
 	engine.HandleMethodNotAllowed = true
 	engine.Use(gin.CustomRecoveryWithWriter(nil, s.recovered))

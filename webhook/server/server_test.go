@@ -67,15 +67,19 @@ func post(t *testing.T, url, contentType string, body io.Reader) (int, string) {
 	return response.StatusCode, string(text)
 }
 
-// review posts a review as the API server does and returns the answer.
-func review(t *testing.T, url, namespace, pod string) *admissionv1.AdmissionResponse {
+func reviewBody(t *testing.T, namespace, pod string) string {
 	t.Helper()
 	template, err := os.ReadFile("testdata/review.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	body := strings.NewReplacer(`"NAMESPACE"`, fmt.Sprintf("%q", namespace), `"POD"`, pod).Replace(string(template))
-	code, text := post(t, url, "application/json", strings.NewReader(body))
+	return strings.NewReplacer(`"NAMESPACE"`, fmt.Sprintf("%q", namespace), `"POD"`, pod).Replace(string(template))
+}
+
+// review posts a review as the API server does and returns the answer.
+func review(t *testing.T, url, namespace, pod string) *admissionv1.AdmissionResponse {
+	t.Helper()
+	code, text := post(t, url, "application/json", strings.NewReader(reviewBody(t, namespace, pod)))
 	if code != http.StatusOK {
 		t.Fatalf("POST /mutate = %d %s", code, text)
 	}
