@@ -48,6 +48,7 @@ var words = map[string]any{
 	"installation":    InstallationName,
 	"certificate":     CertificateName,
 	"configuration":   ConfigurationName,
+	"webhookNames":    api.WebhookNames(),
 	"jaeger":          JaegerName,
 }
 

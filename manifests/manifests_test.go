@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ func systemSettings() SystemSettings {
 	return SystemSettings{
 		Version: "v1.2.3", Registry: "registry.example/formicarium", Tag: "v1.2.3", PullPolicy: "IfNotPresent",
 		JaegerImage: "jaegertracing/jaeger:2.13.0", TracingEndpoint: "http://jaeger.fmc-system:14268/api/traces", RedirectBackend: "auto",
-		CA: []byte("ca"), Certificate: []byte("certificate"), Key: []byte("key"), CertificateHash: "0123",
+		CABundle: []byte("ca"),
 	}
 }
 
@@ -50,6 +51,20 @@ func TestSystem(t *testing.T) {
 	if last := objects[len(objects)-1]; last.GetKind() != "MutatingWebhookConfiguration" {
 		t.Errorf("the last object is a %s: the API server must not be told of the webhook before it exists", last.GetKind())
 	}
+	checkLabels(t, objects)
+}
+
+func TestSystemWithCertManager(t *testing.T) {
+	settings := systemSettings()
+	settings.CertificateIssuer, settings.CABundle = &Issuer{Kind: "ClusterIssuer", Name: "own"}, nil
+	objects, err := System(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects = slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool {
+		return o.GetName() == JaegerName || o.GetName() == InstallationName && o.GetKind() == "ConfigMap" || o.GetName() == "installation-reader"
+	})
+	testutil.Golden(t, "testdata/system-cert-manager.golden.yaml", text(t, objects))
 	checkLabels(t, objects)
 }
 
@@ -148,7 +163,7 @@ func TestTemplatesQuoteEverything(t *testing.T) {
 			for _, part := range strings.Split(string(body), "{{")[1:] {
 				action := strings.TrimSpace(strings.SplitN(part, "}}", 2)[0])
 				ok := strings.HasPrefix(action, "json ") || strings.HasPrefix(action, "word ") ||
-					strings.HasSuffix(action, "| json") || strings.HasPrefix(action, "if ") || action == "end"
+					strings.HasSuffix(action, "| json") || strings.HasPrefix(action, "if ") || action == "else" || action == "end"
 				if !ok {
 					t.Errorf("%s: {{ %s }} is not quoted", entry.Name(), action)
 				}

@@ -3,6 +3,7 @@ package manifests
 import (
 	"fmt"
 
+	"github.com/formicarium/formicarium/internal/api"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -12,12 +13,13 @@ const (
 	// and PodDisruptionBudget.
 	WebhookName = "webhook"
 	// WebhookServiceName names its Service.
-	WebhookServiceName = "fmc-webhook"
-	// CertificateName names the Secret with the webhook's serving certificate.
-	CertificateName = "fmc-webhook-certificate"
+	WebhookServiceName = api.WebhookServiceName
+	// CertificateName names the Secret with the webhook's serving certificate,
+	// and cert-manager's Certificate.
+	CertificateName = api.WebhookCertificateName
 	// ConfigurationName names the MutatingWebhookConfiguration and the other
 	// objects that belong to no namespace.
-	ConfigurationName = "formicarium"
+	ConfigurationName = api.WebhookConfigurationName
 	// InstallationName names the ConfigMap in which an installation describes
 	// itself: version, registry, tag, pull policy. Every user of the cluster
 	// may read it.
@@ -46,13 +48,17 @@ type SystemSettings struct {
 	// ImagePullSecrets lets the webhook read the pull secrets of every
 	// namespace.
 	ImagePullSecrets bool
-	// CA, Certificate and Key are PEM: who signed the webhook's serving
-	// certificate, that certificate, and its private key.
-	CA, Certificate, Key []byte
-	// CertificateHash changes with the certificate, so that the webhook's
-	// pods are replaced when it does.
-	CertificateHash string
+	// CertificateIssuer has cert-manager make the webhook's serving
+	// certificate; nil leaves it to the webhook itself.
+	CertificateIssuer *Issuer
+	// CABundle is what the API server is to trust, in PEM. Empty leaves that to
+	// who makes the certificate.
+	CABundle []byte
 }
+
+// Issuer is one of cert-manager's: of Kind Issuer, in the system's namespace, or
+// ClusterIssuer.
+type Issuer struct{ Kind, Name string }
 
 // Image returns the name of one of Formicarium's own images.
 func (s SystemSettings) Image(name string) string {

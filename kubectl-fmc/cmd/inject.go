@@ -15,19 +15,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// manifests are the files that a verb rewrites.
-type manifests struct {
+// manifestFiles are the files that a verb rewrites.
+type manifestFiles struct {
 	*app
 	names     []string
 	recursive bool
 }
 
-func (m *manifests) addFlags(c *cobra.Command) {
+func (m *manifestFiles) addFlags(c *cobra.Command) {
 	c.Flags().StringArrayVarP(&m.names, "filename", "f", nil, "Manifest, directory of manifests, or - for standard input; may be repeated")
 	c.Flags().BoolVarP(&m.recursive, "recursive", "R", false, "Look for manifests further down in directories")
 }
 
-func (m *manifests) validate() error {
+func (m *manifestFiles) validate() error {
 	if len(m.names) == 0 {
 		return errors.New("no manifest: give a file, a directory, or - for standard input, with -f")
 	}
@@ -35,7 +35,7 @@ func (m *manifests) validate() error {
 }
 
 // write prints the manifests, and what became of each workload beside them.
-func (m *manifests) write(out []byte, changes []workload.Change) error {
+func (m *manifestFiles) write(out []byte, changes []workload.Change) error {
 	for _, c := range changes {
 		fmt.Fprintf(m.ErrOut, "%s: %s\n", c.Object, c.Text)
 		for _, w := range c.Warnings {
@@ -52,7 +52,7 @@ func (m *manifests) write(out []byte, changes []workload.Change) error {
 }
 
 type injectOptions struct {
-	manifests
+	manifestFiles
 	value   string
 	manual  bool
 	native  bool
@@ -60,7 +60,7 @@ type injectOptions struct {
 }
 
 func newCmdInject(a *app) *cobra.Command {
-	o := &injectOptions{manifests: manifests{app: a}}
+	o := &injectOptions{manifestFiles: manifestFiles{app: a}}
 	c := &cobra.Command{
 		Use:   "inject -f FILE|DIR|-",
 		Short: "Make the workloads in manifests ask for netra or Stinger",
@@ -110,7 +110,7 @@ func (o *injectOptions) complete() {
 }
 
 func (o *injectOptions) validate(c *cobra.Command) error {
-	faults := []error{o.manifests.validate()}
+	faults := []error{o.manifestFiles.validate()}
 	if values := inject.InjectValues(); !slices.Contains(values, o.value) {
 		faults = append(faults, fmt.Errorf("--as=%q: want one of %s", o.value, strings.Join(values, ", ")))
 	}

@@ -11,7 +11,9 @@ import (
 
 	"github.com/formicarium/formicarium/internal/version"
 	"github.com/formicarium/formicarium/kubectl-fmc/devspace"
+	"github.com/formicarium/formicarium/manifests"
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 )
 
@@ -21,6 +23,7 @@ type installOptions struct {
 	*app
 	config  devspace.InstallConfig
 	dryRun  string
+	issuer  string
 	timeout time.Duration
 }
 
@@ -30,13 +33,17 @@ func newCmdInstall(a *app) *cobra.Command {
 		Use:   "install",
 		Short: "Install Formicarium in the cluster, or update it",
 		Long: `Installs what the devspaces of a cluster share, in namespace fmc-system: the
-webhook that adds netra and Stinger to pods that ask for it, its certificate,
-and Jaeger for traces. Waits until the webhook works. Run again, it updates.
+webhook that adds netra and Stinger to pods that ask for it, and Jaeger for
+traces. Waits until the webhook works. Run again, it updates.
+
+The webhook makes and renews its own certificate. --cert-manager leaves that to
+cert-manager, which must be in the cluster, and an issuer of its.
 
 No images are published yet: --registry names where you pushed your own (see
 «Install it» in the README).`,
 		Example: `  kubectl fmc install --registry registry.example/fmc --tag v1
   kubectl fmc install --registry registry.example/fmc --tracing-endpoint http://collector.tracing:14268/api/traces
+  kubectl fmc install --registry registry.example/fmc --cert-manager ClusterIssuer/internal
   kubectl fmc install --registry registry.example/fmc --dry-run=client > formicarium.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -55,6 +62,7 @@ No images are published yet: --registry names where you pushed your own (see
 	f.StringVar(&o.config.TracingEndpoint, "tracing-endpoint", "", "URL that takes spans (Jaeger's Thrift over HTTP), in place of an own Jaeger")
 	f.StringVar(&o.config.RedirectBackend, "redirect-backend", "auto", "How netra-init redirects: auto, nftables, or iptables for nodes without nf_tables")
 	f.BoolVar(&o.config.ImagePullSecrets, "image-pull-secrets", false, "Let the webhook get Secrets in all namespaces, for private images that name their own command")
+	f.StringVar(&o.issuer, "cert-manager", "", "Issuer of cert-manager that certifies the webhook: Issuer/NAME (in fmc-system) or ClusterIssuer/NAME")
 	f.StringVar(&o.dryRun, "dry-run", "none", "none, or client to print the objects only")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "How long to wait; 0 waits for ever")
 	return c
@@ -99,6 +107,13 @@ func (o *installOptions) validate() error {
 		if u, err := url.Parse(e); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			faults = append(faults, fmt.Errorf("--tracing-endpoint=%q: want a URL such as http://collector.tracing:14268/api/traces", e))
 		}
+	}
+	if o.issuer != "" {
+		kind, name, _ := strings.Cut(o.issuer, "/")
+		if kind != "Issuer" && kind != "ClusterIssuer" || len(validation.IsDNS1123Subdomain(name)) > 0 {
+			faults = append(faults, fmt.Errorf("--cert-manager=%q: want Issuer/NAME or ClusterIssuer/NAME", o.issuer))
+		}
+		o.config.CertificateIssuer = &manifests.Issuer{Kind: kind, Name: name}
 	}
 	return errors.Join(faults...)
 }

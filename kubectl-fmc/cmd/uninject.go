@@ -6,7 +6,7 @@ import (
 )
 
 func newCmdUninject(a *app) *cobra.Command {
-	m := &manifests{app: a}
+	m := &manifestFiles{app: a}
 	c := &cobra.Command{
 		Use:   "uninject -f FILE|DIR|-",
 		Short: "Take out of manifests what inject put in",

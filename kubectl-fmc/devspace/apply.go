@@ -48,6 +48,8 @@ var kinds = map[string]kind{
 	"RoleBinding":                  {resource: grouped("rbac.authorization.k8s.io", "rolebindings")},
 	"ClusterRole":                  {resource: grouped("rbac.authorization.k8s.io", "clusterroles"), cluster: true},
 	"ClusterRoleBinding":           {resource: grouped("rbac.authorization.k8s.io", "clusterrolebindings"), cluster: true},
+	"PriorityClass":                {resource: grouped("scheduling.k8s.io", "priorityclasses"), cluster: true},
+	"Certificate":                  {resource: grouped("cert-manager.io", "certificates")},
 	"MutatingWebhookConfiguration": {resource: grouped("admissionregistration.k8s.io", "mutatingwebhookconfigurations"), cluster: true},
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/manifests"
+	"github.com/formicarium/formicarium/webhook/certificate"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -27,16 +28,19 @@ import (
 	kubetesting "k8s.io/client-go/testing"
 )
 
+// certificateLife is the one of the tests.
+const certificateLife = 90 * 24 * time.Hour
+
 // cluster is one with an installation of version v1.
 type cluster struct {
 	*Client
 	kube *fake.Clientset
-	cert certificate
+	cert certificate.Pair
 }
 
 func install(t *testing.T, objects ...runtime.Object) *cluster {
 	t.Helper()
-	cert, err := makeCertificate(webhookNames(), time.Now())
+	cert, err := certificate.Make(api.WebhookNames(), certificateLife, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +101,7 @@ func install(t *testing.T, objects ...runtime.Object) *cluster {
 }
 
 // serve has the webhook's pods serve a certificate.
-func (in *cluster) serve(t *testing.T, cert certificate) {
+func (in *cluster) serve(t *testing.T, cert certificate.Pair) {
 	t.Helper()
 	pair, err := tls.X509KeyPair(cert.Certificate, cert.Key)
 	if err != nil {
@@ -169,7 +173,7 @@ func TestCheckOfAWholeInstallation(t *testing.T) {
 	pod := servicePod("orders", "orders-1", corev1.ConditionTrue)
 	objects := append(deployment(api.HubName, 1), mine(), pod)
 	report := install(t, objects...).check(t, CheckConfig{})
-	for _, part := range []string{"version: plugin and installation are both", "webhook configuration: formicarium", "webhook: 2 of 2", "certificate: that of pod webhook-1 is trusted and ends in 36", "trial: a pod for show", "tracing: 1 of 1", "hub: 1 of 1", "pods: 1 injected pod"} {
+	for _, part := range []string{"version: plugin and installation are both", "webhook configuration: formicarium", "webhook: 2 of 2", "certificate: that of pod webhook-1 is trusted and ends in 89 days", "trial: a pod for show", "tracing: 1 of 1", "hub: 1 of 1", "pods: 1 injected pod"} {
 		wants(t, report.Findings, LevelOK, part)
 	}
 	if Failed(report.Findings) || len(report.Missing) > 0 || !report.WebhookWorks {
@@ -183,15 +187,15 @@ func TestCheckOfAWholeInstallation(t *testing.T) {
 }
 
 func TestCheckFindsWhatIsBroken(t *testing.T) {
-	other, err := makeCertificate(webhookNames(), time.Now())
+	other, err := certificate.Make(api.WebhookNames(), certificateLife, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	old, err := makeCertificate(webhookNames(), time.Now().Add(-certificateLife-24*time.Hour))
+	old, err := certificate.Make(api.WebhookNames(), certificateLife, time.Now().Add(-certificateLife-24*time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ending, err := makeCertificate(webhookNames(), time.Now().Add(-certificateLife+5*24*time.Hour+time.Hour))
+	ending, err := certificate.Make(api.WebhookNames(), certificateLife, time.Now().Add(-certificateLife+5*24*time.Hour+time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -117,7 +117,7 @@ func (c *Client) servedBy(ctx context.Context, pod *corev1.Pod) ([]*x509.Certifi
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	// What is served is looked at, trusted or not; judge says which.
-	client := tls.Client(conn, &tls.Config{ServerName: webhookNames()[0], InsecureSkipVerify: true})
+	client := tls.Client(conn, &tls.Config{ServerName: api.WebhookNames()[0], InsecureSkipVerify: true})
 	if err := client.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func webhookPort(pod *corev1.Pod) int {
 // judge looks at a served certificate as the API server does.
 func judge(pod string, chain []*x509.Certificate, bundle []byte, now time.Time) Finding {
 	const check = "certificate"
-	way := "delete pod " + pod + " to have it read its certificate again; " + wayInstall
+	way := "the webhook renews it, and its log says what keeps it from that: kubectl -n " + api.SystemNamespace + " logs " + pod
 	if len(chain) == 0 {
 		return bad(check, way, "pod %s serves none", pod)
 	}
@@ -150,7 +150,7 @@ func judge(pod string, chain []*x509.Certificate, bundle []byte, now time.Time) 
 	if bundle == nil {
 		return doubtful(check, "", "that of pod %s ends in %s; whether the API server trusts it is not known", pod, days(left))
 	}
-	options := x509.VerifyOptions{DNSName: webhookNames()[0], Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now}
+	options := x509.VerifyOptions{DNSName: api.WebhookNames()[0], Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now}
 	options.Roots.AppendCertsFromPEM(bundle)
 	for _, c := range chain[1:] {
 		options.Intermediates.AddCert(c)
@@ -162,7 +162,7 @@ func judge(pod string, chain []*x509.Certificate, bundle []byte, now time.Time) 
 		left = soonest
 	}
 	if life := leaf.NotAfter.Sub(leaf.NotBefore); left < min(life/5, 30*24*time.Hour) {
-		return doubtful(check, wayInstall, "that of pod %s is trusted and ends in %s", pod, days(left))
+		return doubtful(check, way, "that of pod %s is trusted and ends in %s", pod, days(left))
 	}
 	return good(check, "that of pod %s is trusted and ends in %s", pod, days(left))
 }

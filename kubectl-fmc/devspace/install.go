@@ -33,31 +33,22 @@ type InstallConfig struct {
 	// ImagePullSecrets lets the webhook read the pull secrets of every
 	// namespace.
 	ImagePullSecrets bool
+	// CertificateIssuer has cert-manager keep the webhook's certificate; nil
+	// leaves it to the webhook itself.
+	CertificateIssuer *manifests.Issuer
+	// caBundle is known in the course of an install.
+	caBundle []byte
 }
 
 // RedirectBackends are how netra-init can redirect.
 var RedirectBackends = sidecar.Backends
 
-// webhookNames are those under which the API server calls the webhook.
-func webhookNames() []string {
-	service := manifests.WebhookServiceName + "." + api.SystemNamespace
-	return []string{service + ".svc", service + ".svc.cluster.local", service}
-}
-
-// SystemObjects returns what an install applies, with a new certificate.
+// SystemObjects returns what an install applies.
 func SystemObjects(cfg InstallConfig) ([]*unstructured.Unstructured, error) {
-	cert, err := makeCertificate(webhookNames(), time.Now())
-	if err != nil {
-		return nil, err
-	}
-	return systemObjects(cfg, cert)
-}
-
-func systemObjects(cfg InstallConfig, cert certificate) ([]*unstructured.Unstructured, error) {
 	settings := manifests.SystemSettings{
 		Version: cfg.Version, Registry: cfg.Registry, Tag: cfg.Tag, PullPolicy: cfg.PullPolicy,
 		JaegerImage: cfg.JaegerImage, TracingEndpoint: JaegerEndpoint, RedirectBackend: cfg.RedirectBackend, ImagePullSecrets: cfg.ImagePullSecrets,
-		CA: cert.CA, Certificate: cert.Certificate, Key: cert.Key, CertificateHash: cert.hash(),
+		CertificateIssuer: cfg.CertificateIssuer, CABundle: cfg.caBundle,
 	}
 	if cfg.TracingEndpoint != "" {
 		settings.JaegerImage, settings.TracingEndpoint = "", cfg.TracingEndpoint
@@ -72,12 +63,11 @@ func (c *Client) Install(ctx context.Context, cfg InstallConfig, out io.Writer) 
 	if err := c.checkServer(); err != nil {
 		return err
 	}
-	cert, err := c.certificate(ctx, out)
+	objects, err := SystemObjects(cfg)
 	if err != nil {
 		return err
 	}
-	objects, err := systemObjects(cfg, cert)
-	if err != nil {
+	if err := c.removeOther(ctx, cfg, out); err != nil {
 		return err
 	}
 	// The configuration is applied when its webhook is ready, so that pods that
@@ -86,6 +76,9 @@ func (c *Client) Install(ctx context.Context, cfg InstallConfig, out io.Writer) 
 	var deployments []string
 	for _, object := range objects[:last] {
 		if err := c.apply(ctx, object); err != nil {
+			if object.GetKind() == "Certificate" && apierrors.IsNotFound(err) {
+				return fmt.Errorf("%w: cert-manager is not in this cluster: install it first, or leave out --cert-manager", err)
+			}
 			return explainForbidden(err, "installing needs the rights of a cluster administrator")
 		}
 		fmt.Fprintf(out, "applied %s\n", objectName(object))
@@ -94,7 +87,7 @@ func (c *Client) Install(ctx context.Context, cfg InstallConfig, out io.Writer) 
 		}
 	}
 	if cfg.TracingEndpoint != "" {
-		if err := c.removeJaeger(ctx, out); err != nil {
+		if err := c.remove(ctx, out, "Deployment/"+manifests.JaegerName, "Service/"+manifests.JaegerName); err != nil {
 			return err
 		}
 	}
@@ -104,10 +97,11 @@ func (c *Client) Install(ctx context.Context, cfg InstallConfig, out io.Writer) 
 		}
 		fmt.Fprintf(out, "%s is ready\n", name)
 	}
-	if err := c.apply(ctx, objects[last]); err != nil {
+	configuration, err := c.applyConfiguration(ctx, cfg)
+	if err != nil {
 		return explainForbidden(err, "installing needs the rights of a cluster administrator")
 	}
-	fmt.Fprintf(out, "applied %s\n", objectName(objects[last]))
+	fmt.Fprintf(out, "applied %s\n", objectName(configuration))
 	if err := c.proveWebhook(ctx); err != nil {
 		return err
 	}
@@ -115,34 +109,16 @@ func (c *Client) Install(ctx context.Context, cfg InstallConfig, out io.Writer) 
 	return nil
 }
 
-// certificate returns the installed certificate where it can go on, else a new
-// one.
-func (c *Client) certificate(ctx context.Context, out io.Writer) (certificate, error) {
-	now := time.Now()
-	secret, err := c.Kube.CoreV1().Secrets(api.SystemNamespace).Get(ctx, manifests.CertificateName, metav1.GetOptions{})
-	switch {
-	case err == nil:
-		cert := certificate{CA: secret.Data["ca.crt"], Certificate: secret.Data["tls.crt"], Key: secret.Data["tls.key"]}
-		err := cert.usable(webhookNames(), now)
-		if err == nil {
-			return cert, nil
-		}
-		fmt.Fprintf(out, "renewing the webhook's certificate: %v\n", err)
-	case !apierrors.IsNotFound(err):
-		return certificate{}, explainForbidden(fmt.Errorf("reading the webhook's certificate: %w", err), "installing needs the rights of a cluster administrator")
-	}
-	return makeCertificate(webhookNames(), now)
-}
-
-// removeJaeger removes a Jaeger that an earlier install brought.
-func (c *Client) removeJaeger(ctx context.Context, out io.Writer) error {
-	for _, name := range []string{"Deployment", "Service"} {
-		err := c.Dynamic.Resource(kinds[name].resource).Namespace(api.SystemNamespace).Delete(ctx, manifests.JaegerName, metav1.DeleteOptions{})
+// remove removes objects that an earlier install brought, each named KIND/NAME.
+func (c *Client) remove(ctx context.Context, out io.Writer, names ...string) error {
+	for _, name := range names {
+		kind, object, _ := strings.Cut(name, "/")
+		err := c.Dynamic.Resource(kinds[kind].resource).Namespace(api.SystemNamespace).Delete(ctx, object, metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("removing Jaeger: %w", err)
+			return explainForbidden(fmt.Errorf("removing %s: %w", name, err), "installing needs the rights of a cluster administrator")
 		}
 		if err == nil {
-			fmt.Fprintf(out, "removed %s\n", name+"/"+manifests.JaegerName)
+			fmt.Fprintf(out, "removed %s\n", strings.ToLower(name))
 		}
 	}
 	return nil

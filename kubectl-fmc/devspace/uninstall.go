@@ -52,7 +52,7 @@ func (c *Client) Uninstall(ctx context.Context, all bool, out io.Writer) error {
 	if err := c.waitGone(ctx, api.SystemNamespace, out); err != nil {
 		return err
 	}
-	for _, kind := range []string{"ClusterRoleBinding", "ClusterRole"} {
+	for _, kind := range []string{"ClusterRoleBinding", "ClusterRole", "PriorityClass"} {
 		if err := c.deleteAll(ctx, kind, out); err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func (c *Client) deleteAll(ctx context.Context, kind string, out io.Writer) erro
 	r := c.Dynamic.Resource(kinds[kind].resource)
 	found, err := r.List(ctx, metav1.ListOptions{LabelSelector: system})
 	if err != nil {
-		return explainForbidden(fmt.Errorf("listing %ss: %w", strings.ToLower(kind), err), "uninstalling needs the rights of a cluster administrator")
+		return explainForbidden(fmt.Errorf("listing %s: %w", kinds[kind].resource.Resource, err), "uninstalling needs the rights of a cluster administrator")
 	}
 	for _, object := range found.Items {
 		err := r.Delete(ctx, object.GetName(), metav1.DeleteOptions{})
