@@ -107,7 +107,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	    echo "$$(dirname $$file) $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname "$$file")" || exit 1; \
 	  done; done
 
-# Of bench/netra, such as -quick or -rounds 3; -h lists them.
+# Of bench/netra (-quick, -rounds 3) or bench/webhook (-time 5s); -h lists them.
 BENCHFLAGS ?=
 .PHONY: bench-netra
 bench-netra: ## Measure netra against other proxies on this machine, in half an hour (root)
@@ -119,6 +119,12 @@ bench-netra: ## Measure netra against other proxies on this machine, in half an 
 bench-inference: ## How well netra joins calls without headers: precision and recall, in bin/inference.json
 	@mkdir -p bin
 	go run ./bench/inference -json bin/inference.json
+
+.PHONY: bench-webhook
+bench-webhook: ## How fast the webhook answers reviews, on one processor, in bin/results/bench-webhook.json
+	@mkdir -p $(RESULTS)
+	go build -o bin/bench-webhook ./bench/webhook
+	bin/bench-webhook -json $(RESULTS)/$@.json $(BENCHFLAGS)
 
 .PHONY: clean
 clean: ## Remove what was built here

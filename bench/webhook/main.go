@@ -1,0 +1,132 @@
+// Webhook measures how fast the webhook answers reviews.
+//
+//	go run ./bench/webhook -json results.json
+//
+// It starts the webhook's server (gin, TLS, metrics, log, injection; the
+// namespaces are a table) as a process of its own with one processor
+// (GOMAXPROCS=1), and is the API server to it: HTTP/1.1 over TLS on loopback,
+// connections kept, reviews of a pod with two containers, probes, volumes and
+// environment.
+//
+// Each pod is measured in two loads. In the first, reviews are sent at a
+// constant rate, whatever becomes of the answers, and a time is from the moment
+// that the review was due, so that a stall counts for all that waited. In the
+// second, each connection sends when it has its answer, which shows how many
+// reviews the processor can answer.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "webhook:", err)
+		os.Exit(1)
+	}
+}
+
+// settings of a run.
+type settings struct {
+	Rate        int           `json:"rate"`
+	Connections int           `json:"connections"`
+	Rounds      int           `json:"rounds"`
+	Time        time.Duration `json:"time_ns"`
+	json        string
+	profile     string
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var s settings
+	flags := flag.NewFlagSet("webhook", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&s.json, "json", "", "write every round to this `file`, too")
+	flags.IntVar(&s.Rate, "rate", 500, "reviews a second in the first load")
+	flags.IntVar(&s.Connections, "connections", 16, "kept connections")
+	flags.IntVar(&s.Rounds, "rounds", 3, "rounds; the table has their medians")
+	flags.DurationVar(&s.Time, "time", 10*time.Second, "of each load")
+	flags.StringVar(&s.profile, "profile", "", "write a CPU profile of the server to this `file`")
+	serving := flags.Bool("serve", false, "be the server: for the benchmark itself")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *serving {
+		return serve(s.profile, os.Stdin, stdout)
+	}
+	if s.Rate < 1 || s.Connections < 1 || s.Rounds < 1 || s.Time < time.Second {
+		return fmt.Errorf("reading the flags: rate %d, connections %d, rounds %d, time %s: want numbers above 0 and a second or more", s.Rate, s.Connections, s.Rounds, s.Time)
+	}
+	results, err := measure(ctx, s, stderr)
+	if err != nil {
+		return err
+	}
+	if err := writeTable(stdout, results); err != nil {
+		return err
+	}
+	if s.json == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(results, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.json, append(text, '\n'), 0o644)
+}
+
+// measure runs all rounds. In each, the pods take turns.
+func measure(ctx context.Context, s settings, stderr io.Writer) (*results, error) {
+	server, err := startServer(ctx, s.profile)
+	if err != nil {
+		return nil, err
+	}
+	defer server.stop()
+	r := newResults(s)
+	for round := range s.Rounds {
+		for _, p := range pods {
+			fmt.Fprintf(stderr, "round %d of %d: %s\n", round+1, s.Rounds, p.name)
+			row, err := measurePod(ctx, s, server, p)
+			if err != nil {
+				return nil, fmt.Errorf("measuring %q: %w", p.name, err)
+			}
+			r.Rounds = append(r.Rounds, row)
+		}
+	}
+	return r, server.stop()
+}
+
+func measurePod(ctx context.Context, s settings, server *process, p pod) (row, error) {
+	review, err := p.review()
+	if err != nil {
+		return row{}, err
+	}
+	client := newClient(server.ready, s.Connections, review, p.injected)
+	defer client.close()
+	r := row{Pod: p.name, ReviewBytes: len(review)}
+	// Connections are opened, and what is made once is made, before anything counts.
+	if _, err := client.closed(ctx, s.Connections, time.Second); err != nil {
+		return row{}, err
+	}
+	before := server.processor()
+	times, err := client.open(ctx, s.Rate, s.Connections, s.Time)
+	if err != nil {
+		return row{}, err
+	}
+	r.at(times, server.processor()-before)
+	before = server.processor()
+	times, err = client.closed(ctx, s.Connections, s.Time)
+	if err != nil {
+		return row{}, err
+	}
+	r.PerSecond = float64(len(times)) / s.Time.Seconds()
+	r.ProcessorAtMost = (server.processor() - before).Seconds() / s.Time.Seconds()
+	return r, nil
+}
