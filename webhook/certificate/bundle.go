@@ -42,20 +42,17 @@ func trusts(bundle, pair []byte, now time.Time) bool {
 // retire is set, those of old that have not ended. Where old is that bundle
 // already, it is returned as it is.
 func merge(old []byte, wanted [][]byte, retire bool, now time.Time) []byte {
+	there := authorities(old, now)
 	ours := authorities(bytes.Join(wanted, []byte("\n")), now)
-	merged := slices.DeleteFunc(authorities(old, now), func(c *x509.Certificate) bool { return retire && !contains(ours, c) })
-	for _, c := range ours {
-		if !contains(merged, c) {
-			merged = append(merged, c)
-		}
-	}
-	// The oldest come first, and go first.
-	merged = merged[max(0, len(merged)-maxAuthorities):]
+	others := slices.DeleteFunc(slices.Clone(there), func(c *x509.Certificate) bool { return retire || contains(ours, c) })
+	// The oldest come first, and go first; ours stay.
+	others = others[max(0, len(others)-maxAuthorities+len(ours)):]
+	merged := append(others, ours...)
 	var out bytes.Buffer
 	for _, c := range merged {
 		out.Write(pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: c.Raw}))
 	}
-	if len(merged) == bytes.Count(old, []byte("-----BEGIN")) && slices.EqualFunc(merged, authorities(old, now), (*x509.Certificate).Equal) {
+	if len(merged) == bytes.Count(old, []byte("-----BEGIN")) && slices.EqualFunc(merged, there, (*x509.Certificate).Equal) {
 		return old
 	}
 	return out.Bytes()

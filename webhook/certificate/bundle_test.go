@@ -41,4 +41,8 @@ func TestMerge(t *testing.T) {
 	if got := merge(bundle, [][]byte{a}, false, now); !trusts(got, a, now) {
 		t.Error("a full bundle takes no new authority")
 	}
+	// Ours stays, however many come behind it.
+	if got := merge(join(a, bundle), [][]byte{a}, false, now); !trusts(got, a, now) || !bytes.Equal(merge(got, [][]byte{a}, false, now), got) {
+		t.Error("a full bundle loses the authority that is served")
+	}
 }

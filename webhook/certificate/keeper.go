@@ -70,12 +70,16 @@ func (k *Keeper) Ready() error {
 	if err != nil {
 		return err
 	}
-	if end := served.Leaf.NotAfter; k.now().After(end) {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		return fmt.Errorf("the serving certificate ended at %s and was not renewed: %w", end.Format(time.RFC3339), errors.Join(k.fault))
+	end := served.Leaf.NotAfter
+	if !k.now().After(end) {
+		return nil
 	}
-	return nil
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.fault == nil {
+		return fmt.Errorf("the serving certificate ended at %s: a new one is being made", end.Format(time.RFC3339))
+	}
+	return fmt.Errorf("the serving certificate ended at %s and was not renewed: %w", end.Format(time.RFC3339), k.fault)
 }
 
 // End returns when the certificate ends, the zero time while there is none.

@@ -275,12 +275,12 @@ func server(t *testing.T, k *Keeper) string {
 
 // ask sends one request on a connection of its own, and trusts what the
 // configuration says at that moment. It returns the leaf's authority.
-func ask(t *testing.T, c *cluster, address string) (string, error) {
+func ask(t *testing.T, c *cluster, address string, now func() time.Time) (string, error) {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(c.bundle(t))
 	transport := &http.Transport{
 		DisableKeepAlives: true,
-		TLSClientConfig:   &tls.Config{RootCAs: roots, ServerName: api.WebhookNames()[0]},
+		TLSClientConfig:   &tls.Config{RootCAs: roots, ServerName: api.WebhookNames()[0], Time: now},
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, address)
 		},
@@ -297,61 +297,61 @@ func ask(t *testing.T, c *cluster, address string) (string, error) {
 // Three replicas renew under a stream of requests, from the old authority alone
 // to the new one alone, and not one request fails.
 func TestRotationUnderLoad(t *testing.T) {
-	old := makePair(t, time.Now().Add(-life/2-time.Hour), life)
+	old := makePair(t, time.Now(), life)
 	c := newCluster(t, secret(old, Pair{}), configuration(old.CA))
+	var ahead atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	// A client that is held up between reading the bundle and shaking hands for
 	// longer than this would fail the test.
-	const settle = 3 * time.Second
+	const settle = 5 * time.Second
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	var addresses []string
-	var keepers []*Keeper
+	var replicas []*replica
 	for range 3 {
 		k := New(Options{Client: c, Life: life, Log: slog.New(slog.NewTextHandler(testLog{t}, nil))})
-		k.times = times{settle: settle, hurry: settle, retire: settle}
+		k.times, k.now = times{settle: settle, hurry: settle, retire: settle}, now
 		running.Go(func() { k.Run(ctx) })
-		addresses, keepers = append(addresses, server(t, k)), append(keepers, k)
+		replicas = append(replicas, &replica{Keeper: k, address: server(t, k)})
+		await(t, "a replica to be ready", func() bool { return k.Ready() == nil })
 	}
-	await(t, "all replicas to be ready", func() bool {
-		for _, k := range keepers {
-			if k.Ready() != nil {
-				return false
-			}
-		}
-		return true
-	})
-	var asked, failed atomic.Int64
-	authorities := make([]sync.Map, len(addresses))
-	var clients sync.WaitGroup
 	loaded, end := context.WithCancel(ctx)
-	for i, address := range addresses {
+	var clients sync.WaitGroup
+	for _, r := range replicas {
 		clients.Go(func() {
-			for loaded.Err() == nil {
-				authority, err := ask(t, c, address)
-				asked.Add(1)
-				if err != nil {
-					failed.Add(1)
-					t.Errorf("request %d: %v", asked.Load(), err)
+			for ; loaded.Err() == nil; time.Sleep(5 * time.Millisecond) {
+				authority, err := ask(t, c, r.address, now)
+				if r.asked.Add(1); err != nil {
+					t.Errorf("%v", err)
 				}
-				authorities[i].Store(authority, true)
-				time.Sleep(5 * time.Millisecond)
+				r.authorities.Store(authority, true)
 			}
 		})
 	}
+	more := func(when string) {
+		t.Helper()
+		for _, r := range replicas {
+			before := r.asked.Load()
+			await(t, "requests "+when, func() bool { return r.asked.Load() > before+20 })
+		}
+	}
+	more("before the renewal")
+	ahead.Store(int64(life/2 + time.Hour))
+	for _, r := range replicas {
+		r.wake <- struct{}{}
+	}
 	await(t, "the old authority to be retired", func() bool {
 		bundle := c.bundle(t)
-		return !trusts(bundle, old.CA, time.Now()) && trusts(bundle, current(t, c).CA, time.Now())
+		return !trusts(bundle, old.CA, now()) && trusts(bundle, current(t, c).CA, now())
 	})
-	before := asked.Load()
-	await(t, "more requests", func() bool { return asked.Load() > before+30 })
+	more("after the renewal")
 	end()
 	clients.Wait()
-	t.Logf("%d requests, %d failed", asked.Load(), failed.Load())
-	for i := range authorities {
+	for i, r := range replicas {
 		count := 0
-		authorities[i].Range(func(any, any) bool { count++; return true })
+		r.authorities.Range(func(any, any) bool { count++; return true })
+		t.Logf("replica %d answered %d requests, with certificates of %d authorities", i, r.asked.Load(), count)
 		if count != 2 {
 			t.Errorf("replica %d served certificates of %d authorities, want 2", i, count)
 		}
@@ -359,6 +359,13 @@ func TestRotationUnderLoad(t *testing.T) {
 	if pair := current(t, c); bytes.Equal(pair.Key, old.Key) || !bytes.Equal(c.bundle(t), pair.CA) {
 		t.Error("in the end caBundle is not the new authority alone")
 	}
+}
+
+type replica struct {
+	*Keeper
+	address     string
+	asked       atomic.Int64
+	authorities sync.Map // those whose certificates it served
 }
 
 func await(t *testing.T, what string, done func() bool) {

@@ -14,11 +14,17 @@ import (
 // notify tells the pod's owner what became of what the pod asked for. A pod
 // without an owner was made by somebody who sees the answer's warnings. A dry run
 // leaves nothing behind (the configuration says sideEffects NoneOnDryRun).
+// Nothing that goes wrong here is worth a pod.
 func (s *server) notify(r *admissionv1.AdmissionRequest, result inject.Result) {
 	owner := metav1.GetControllerOfNoCopy(&result.Meta)
 	if s.Notify == nil || owner == nil || r.DryRun != nil && *r.DryRun {
 		return
 	}
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.Log.Error("telling a pod's owner panicked", "panic", cause)
+		}
+	}()
 	kind, reason, note := tell(result)
 	if note == "" {
 		return

@@ -74,3 +74,14 @@ func TestDryRunTellsNobody(t *testing.T) {
 		t.Errorf("without a dry run: told %v", told)
 	}
 }
+
+func TestWhatGoesWrongWithANoticeCostsNoPod(t *testing.T) {
+	url, log := newServer(t, func(o *Options) { o.Notify = func(notice.Notice) { panic("as asked for") } })
+	pod := strings.NewReplacer("VALUE", "enabled", "HOST", "").Replace(ownedPod)
+	if r := review(t, url, "elsewhere", pod); !r.Allowed || len(r.Patch) == 0 {
+		t.Errorf("answer = %+v", r)
+	}
+	if !strings.Contains(log.String(), "as asked for") {
+		t.Errorf("the log does not say so:\n%s", log)
+	}
+}
