@@ -43,37 +43,45 @@ func newClient(server ready, connections int, review []byte, injected bool) *cli
 
 func (c *client) close() { c.http.CloseIdleConnections() }
 
-// ask sends the review and looks at the answer as closely as it is cheap.
-func (c *client) ask(ctx context.Context) error {
+// post sends the review and returns the answer's body.
+func (c *client) post(ctx context.Context) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(c.review))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	response, err := c.http.Do(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("the answer is %d %.300s", response.StatusCode, body)
+	}
+	return body, err
+}
+
+// ask sends the review and looks at the answer as closely as it is cheap.
+func (c *client) ask(ctx context.Context) error {
+	body, err := c.post(ctx)
 	if err != nil {
 		return err
 	}
-	if response.StatusCode != http.StatusOK || !bytes.Contains(body, []byte(`"allowed":true`)) || bytes.Contains(body, []byte(`"patch":`)) != c.injected {
-		return fmt.Errorf("the answer is %d %.300s", response.StatusCode, body)
+	if !bytes.Contains(body, []byte(`"allowed":true`)) || bytes.Contains(body, []byte(`"patch":`)) != c.injected {
+		return fmt.Errorf("the answer is %.300s", body)
 	}
 	return nil
 }
 
 // check looks at one answer closely.
 func (c *client) check(ctx context.Context) error {
-	response, err := c.http.Post(c.url, "application/json", bytes.NewReader(c.review))
+	body, err := c.post(ctx)
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
 	var review admissionv1.AdmissionReview
-	if err := json.NewDecoder(response.Body).Decode(&review); err != nil {
+	if err := json.Unmarshal(body, &review); err != nil {
 		return err
 	}
 	if review.Response == nil || !review.Response.Allowed || len(review.Response.Warnings) > 0 {

@@ -88,7 +88,7 @@ func measure(ctx context.Context, s settings, stderr io.Writer) (*results, error
 	if err != nil {
 		return nil, err
 	}
-	defer server.stop()
+	defer func() { _ = server.stop() }()
 	r := newResults(s)
 	for round := range s.Rounds {
 		for _, p := range pods {

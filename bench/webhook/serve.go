@@ -75,7 +75,7 @@ func serve(profile string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	go func() {
-		io.Copy(io.Discard, in)
+		_, _ = io.Copy(io.Discard, in)
 		listener.Close()
 	}()
 	err = (&http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}).Serve(listener)
@@ -131,8 +131,7 @@ func startServer(ctx context.Context, profile string) (*process, error) {
 		err = json.Unmarshal(line, &p.ready)
 	}
 	if err != nil {
-		p.stop()
-		return nil, fmt.Errorf("waiting for the server: %w", err)
+		return nil, fmt.Errorf("waiting for the server: %w", errors.Join(err, p.stop()))
 	}
 	return p, nil
 }
