@@ -188,7 +188,7 @@ func (k *Keeper) round(ctx context.Context) (time.Duration, error) {
 	if s.coming == nil {
 		return k.rest(s), nil
 	}
-	if left := k.times.settling(s, trusting) - k.trusted.read(s.next.CA, k.now()); left > 0 {
+	if left := k.times.settling(s, trusting, k.now()) - k.trusted.read(s.next.CA, k.now()); left > 0 {
 		return left, nil
 	}
 	if secret, err = k.store(ctx, secret, s.next, Pair{}); err != nil {

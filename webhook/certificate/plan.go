@@ -98,15 +98,15 @@ func timesOf(life time.Duration) times {
 
 // settling returns how long the next authority must have been in caBundle.
 // trusting says whether, without it, there was anybody for the API server to
-// trust.
-func (t times) settling(s state, trusting bool) time.Duration {
+// trust. A certificate that is about to end does not wait for its end.
+func (t times) settling(s state, trusting bool, now time.Time) time.Duration {
 	switch {
 	case !trusting:
 		return 0
 	case s.serving == nil:
 		return t.hurry
 	}
-	return t.settle
+	return min(t.settle, s.serving.Leaf.NotAfter.Sub(now)/4)
 }
 
 // stopwatch tells for how long a value has been the same, by this process's own
