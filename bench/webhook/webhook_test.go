@@ -70,3 +70,19 @@ func TestTable(t *testing.T) {
 		t.Error("percentiles are wrong")
 	}
 }
+
+func TestParseStat(t *testing.T) {
+	busy, err := parseStat("cpu  100 20 30 4000 500 6 7 8 9 0\ncpu0 1 2 3 4\n")
+	if err != nil || busy != 1710*time.Millisecond {
+		t.Errorf("busy = %s, %v", busy, err)
+	}
+	for _, text := range []string{"", "cpu 1 2", "intr 1 2 3 4 5 6 7 8", "cpu a b c d e f g h"} {
+		if _, err := parseStat(text); err == nil {
+			t.Errorf("%q is taken", text)
+		}
+	}
+	before := usage{time.Unix(0, 0), 0, 0}
+	if o := (usage{time.Unix(10, 0), 15 * time.Second, 5 * time.Second}).others(before); o != 1 {
+		t.Errorf("others = %g, want 1", o)
+	}
+}
