@@ -75,20 +75,30 @@ func (c *Client) apply(ctx context.Context, object *unstructured.Unstructured) e
 	if err := c.checkOwn(ctx, object); err != nil {
 		return err
 	}
+	_, err := c.patch(ctx, object)
+	return err
+}
+
+// try has the API server say what an apply would make of the object.
+func (c *Client) try(ctx context.Context, object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	return c.patch(ctx, object, metav1.DryRunAll)
+}
+
+func (c *Client) patch(ctx context.Context, object *unstructured.Unstructured, dryRun ...string) (*unstructured.Unstructured, error) {
 	r, err := c.resource(object)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	body, err := json.Marshal(object.Object)
 	if err != nil {
-		return fmt.Errorf("encoding %s: %w", objectName(object), err)
+		return nil, fmt.Errorf("encoding %s: %w", objectName(object), err)
 	}
 	force := true
-	_, err = r.Patch(ctx, object.GetName(), types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: api.FieldManager, Force: &force})
+	made, err := r.Patch(ctx, object.GetName(), types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: api.FieldManager, Force: &force, DryRun: dryRun})
 	if err != nil {
-		return fmt.Errorf("applying %s: %w", objectName(object), err)
+		return nil, fmt.Errorf("applying %s: %w", objectName(object), err)
 	}
-	return nil
+	return made, nil
 }
 
 // checkOwn refuses an object whose name is taken by one that the plugin did not

@@ -60,12 +60,12 @@ func SystemObjects(cfg InstallConfig) ([]*unstructured.Unstructured, error) {
 // when the webhook has been seen to work.
 func (c *Client) Install(ctx context.Context, cfg InstallConfig, out io.Writer) error {
 	started := time.Now()
-	if err := c.checkServer(); err != nil {
-		return err
-	}
 	objects, err := SystemObjects(cfg)
 	if err != nil {
 		return err
+	}
+	if err := c.checkServer(ctx, objects[len(objects)-1]); err != nil {
+		return explainForbidden(err, "installing needs the rights of a cluster administrator")
 	}
 	if err := c.removeOther(ctx, cfg, out); err != nil {
 		return err

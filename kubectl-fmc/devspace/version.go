@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // Versions are those of the plugin, the cluster and what is installed in it.
@@ -37,20 +39,41 @@ func (c *Client) Versions(ctx context.Context, client string) (Versions, error) 
 	return v, nil
 }
 
-// oldestMinor is the first minor version of Kubernetes 1 whose webhooks have
-// matchConditions for good. An older one would drop them, and the webhook would
-// be asked about every pod of the cluster.
-const oldestMinor = 30
+// Minor versions of Kubernetes 1. From oldestMinor on the API server can filter
+// pods before it asks a webhook (matchConditions); up to surelyMinor that could
+// be turned off, and such a server drops the filter without a word: the webhook
+// would be asked about every pod of the cluster.
+const (
+	oldestMinor = 28
+	surelyMinor = 30
+)
 
-// checkServer reports a cluster that is too old to install on.
-func (c *Client) checkServer() error {
+// checkServer reports a cluster that is too old to install on, or that would
+// not keep the filter of configuration.
+func (c *Client) checkServer(ctx context.Context, configuration *unstructured.Unstructured) error {
 	info, err := c.Kube.Discovery().ServerVersion()
 	if err != nil {
 		return fmt.Errorf("asking the cluster for its version: %w", err)
 	}
 	minor, err := strconv.Atoi(strings.TrimRight(info.Minor, "+"))
-	if err == nil && info.Major == "1" && minor < oldestMinor {
+	switch {
+	case err != nil || info.Major != "1" || minor >= surelyMinor:
+		return nil
+	case minor < oldestMinor:
 		return fmt.Errorf("the cluster is Kubernetes %s: 1.%d is the oldest that can filter pods before it asks a webhook", info.GitVersion, oldestMinor)
+	}
+	kept, err := c.try(ctx, configuration)
+	if err != nil {
+		return fmt.Errorf("trying whether the API server filters pods: %w", err)
+	}
+	webhooks, _, err := unstructured.NestedSlice(kept.Object, "webhooks")
+	if err != nil {
+		return fmt.Errorf("trying whether the API server filters pods: %w", err)
+	}
+	for _, item := range webhooks {
+		if w, ok := item.(map[string]any); !ok || w["matchConditions"] == nil {
+			return fmt.Errorf("the API server (Kubernetes %s) drops matchConditions and would ask the webhook about every pod: turn on its feature gate AdmissionWebhookMatchConditions", info.GitVersion)
+		}
 	}
 	return nil
 }
