@@ -11,9 +11,23 @@ import (
 // ask is what a pod asks for, by itself or through its namespace.
 type ask struct{ netra, stinger bool }
 
-// systemNamespaces are never touched: a fault in what is injected must not be
-// able to take down what the cluster, or injection itself, needs.
-var systemNamespaces = []string{"kube-system", api.SystemNamespace}
+// protected are the namespaces that are never touched, by name or, with a final
+// *, by prefix: a fault in what is injected must not be able to take down what
+// the cluster, or injection itself, needs. Kubernetes keeps the prefix kube- for
+// itself; the others hold the parts of distributions, networks and admission
+// that run with privileges on behalf of everybody.
+var protected = []string{
+	"kube-*", api.SystemNamespace,
+	"openshift-*", "calico-system", "calico-apiserver", "tigera-operator",
+	"istio-system", "linkerd", "linkerd-cni", "gatekeeper-system",
+}
+
+func isProtected(namespace string) bool {
+	return slices.ContainsFunc(protected, func(name string) bool {
+		prefix, many := strings.CutSuffix(name, "*")
+		return name == namespace || many && strings.HasPrefix(namespace, prefix)
+	})
+}
 
 // injectValues are the values of the annotation, in the order in which they
 // are told to people.
@@ -23,8 +37,8 @@ var injectValues = []string{api.InjectEnabled, api.InjectNetra, api.InjectStinge
 func (in *injection) ask() ask {
 	value, annotated := in.pod.Annotations[api.AnnotationInject]
 	switch {
-	case slices.Contains(systemNamespaces, in.ns.Name):
-		return in.nothing(CodeSystemNamespace, fmt.Sprintf("namespace %s is never touched", in.ns.Name))
+	case isProtected(in.ns.Name):
+		return in.nothing(CodeSystemNamespace, fmt.Sprintf("namespace %s is never touched", short(in.ns.Name)))
 	case !annotated && in.ns.Inject == api.InjectEnabled:
 		return ask{netra: true}
 	case !annotated:

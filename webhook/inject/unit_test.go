@@ -117,3 +117,19 @@ func TestManyContainers(t *testing.T) {
 		t.Errorf("the second patch is not empty: %d operations", len(r.Patch))
 	}
 }
+
+func TestProtectedNamespaces(t *testing.T) {
+	pod := []byte(`{"metadata":{"annotations":{"formicarium.io/inject":"enabled"}},"spec":{"containers":[{"name":"web","command":["/web"]}]}}`)
+	for namespace, untouched := range map[string]bool{
+		"kube-system": true, "kube-node-lease": true, "kube-": true, "fmc-system": true, "openshift-ingress": true, "istio-system": true,
+		"kube": false, "fmc-system-2": false, "shop": false, "my-kube-system": false, "": false,
+	} {
+		r := mustInject(t, pod, NamespaceInfo{Name: namespace}, testSettings())
+		if got := len(r.Patch) == 0; got != untouched {
+			t.Errorf("namespace %q: untouched %v, want %v", namespace, got, untouched)
+		}
+		if untouched && (len(r.Reasons) == 0 || r.Reasons[0].Code != CodeSystemNamespace) {
+			t.Errorf("namespace %q: the reasons are %v", namespace, r.Reasons)
+		}
+	}
+}
