@@ -53,8 +53,14 @@ func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 
 // Ready reports why there is no certificate to serve, or nil.
 func (c *Certificate) Ready() error {
-	_, err := c.Get(nil)
-	return err
+	cert, err := c.Get(nil)
+	if err != nil {
+		return err
+	}
+	if end := cert.Leaf.NotAfter; c.now().After(end) {
+		return fmt.Errorf("the serving certificate ended at %s", end.Format(time.RFC3339))
+	}
+	return nil
 }
 
 // End returns when the certificate ends, the zero time while there is none.

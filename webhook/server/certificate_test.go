@@ -159,12 +159,12 @@ func TestCertificateFollowsItsFiles(t *testing.T) {
 	expect("with the files gone", 3)
 }
 
-func TestCertificateThatHasEndedIsServedAndLogged(t *testing.T) {
+func TestWhoHasACertificateThatHasEndedIsNotReady(t *testing.T) {
 	s := newSecret(t)
 	var log bytes.Buffer
 	s.write(keyPair(t, 1, time.Unix(1e9, 0)))
-	if err := NewCertificate(s.dir, slog.New(slog.NewTextHandler(&log, nil))).Ready(); err != nil {
-		t.Error(err)
+	if err := NewCertificate(s.dir, slog.New(slog.NewTextHandler(&log, nil))).Ready(); err == nil || !strings.Contains(err.Error(), "2001-09-09") {
+		t.Errorf("ready: %v", err)
 	}
 	if !strings.Contains(log.String(), "has ended") {
 		t.Errorf("the log does not say that it has ended:\n%s", &log)
