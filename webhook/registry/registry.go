@@ -37,6 +37,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -59,6 +60,9 @@ const (
 	maxKept = 1000
 	// maxFlights bounds the look-ups under way, and with maxBody their memory.
 	maxFlights = 16
+	// maxWaiting bounds those that wait for their turn, until flightLimit; who
+	// asked has gone on by then, but what is found out is kept for the next.
+	maxWaiting = 256
 	// flightLimit is the longest that a flight may take, whoever waits for it.
 	flightLimit = 10 * time.Second
 )
@@ -85,6 +89,7 @@ type Client struct {
 	plain     map[string]bool
 	flights   singleflight.Group
 	slots     chan struct{}
+	waiting   atomic.Int32
 	// tags holds an outcome by image, platform and credentials.
 	tags *cache.LRUExpireCache
 	// configs holds a config by repository, digest and platform.
@@ -140,15 +145,22 @@ func (c *Client) Command(ctx context.Context, image string, p Platform, ring *Ke
 
 // fly looks up and keeps what came of it.
 func (c *Client) fly(ctx context.Context, key string, ref name.Reference, p Platform, credentials []Credential) (o outcome) {
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	default:
-		// Not kept: it says nothing of the image.
-		return outcome{err: faultError{"too many images are being looked up"}}
-	}
 	ctx, cancel := context.WithTimeout(ctx, flightLimit)
 	defer cancel()
+	// Neither fault is kept: they say nothing of the image.
+	busy := outcome{err: faultError{"too many images are being looked up"}}
+	if c.waiting.Add(1) > maxWaiting {
+		c.waiting.Add(-1)
+		return busy
+	}
+	select {
+	case c.slots <- struct{}{}:
+		c.waiting.Add(-1)
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		c.waiting.Add(-1)
+		return busy
+	}
 	defer func() {
 		// Nothing in a flight should panic; if it does, in a goroutine of its
 		// own, that would take the webhook with it.

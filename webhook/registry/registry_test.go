@@ -220,6 +220,7 @@ func TestSingleFlight(t *testing.T) {
 	}
 }
 
+// Look-ups wait for their turn, and only so many of them.
 func TestTooManyFlights(t *testing.T) {
 	h := newHub(t, true)
 	ref := h.push("web:1", image(t, amd64, []string{"/web"}, nil))
@@ -227,7 +228,17 @@ func TestTooManyFlights(t *testing.T) {
 	for range maxFlights {
 		c.slots <- struct{}{}
 	}
+	c.waiting.Store(maxWaiting)
 	expectFault(t, ask(t, c, ref, Platform{}), "too many images")
-	<-c.slots
-	expect(t, ask(t, c, ref, Platform{}), []string{"/web"}, nil) // that was not kept
+	c.waiting.Store(0)
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		for c.waiting.Load() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		<-c.slots
+	}()
+	expect(t, ask(t, c, ref, Platform{}), []string{"/web"}, nil)
+	<-released
 }
