@@ -2,12 +2,15 @@ package manifests
 
 import (
 	"bytes"
+	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/internal/testutil"
+	"github.com/formicarium/formicarium/webhook/inject"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
@@ -78,6 +81,36 @@ func TestSystemWithoutJaeger(t *testing.T) {
 	for _, object := range objects {
 		if object.GetName() == JaegerName {
 			t.Errorf("%s %s is rendered", object.GetKind(), object.GetName())
+		}
+	}
+}
+
+// The API server leaves out what the webhook never touches, so that a webhook
+// that is down cannot hold it up.
+func TestProtectedNamespacesAreLeftOut(t *testing.T) {
+	objects, err := System(systemSettings())
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, prefixes := inject.Protected()
+	webhooks, _, err := unstructured.NestedSlice(objects[len(objects)-1].Object, "webhooks")
+	if err != nil || len(webhooks) != 2 {
+		t.Fatalf("%d webhooks, %v", len(webhooks), err)
+	}
+	for _, w := range webhooks {
+		text, err := json.Marshal(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if !strings.Contains(string(text), strconv.Quote(name)) {
+				t.Errorf("namespace %s is not left out", name)
+			}
+		}
+		for _, prefix := range prefixes {
+			if !strings.Contains(string(text), "!request.namespace.startsWith('"+prefix+"')") {
+				t.Errorf("namespaces %s… are not left out", prefix)
+			}
 		}
 	}
 }

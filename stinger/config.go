@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,7 @@ type config struct {
 // configFromEnv reads and checks the settings; the error has every fault.
 // writable reports whether a directory is there and can be written to.
 func configFromEnv(getenv func(string) string, writable func(dir string) bool) (config, error) {
-	r := env.NewReader(getenv)
+	r := env.NewReader(ownFirst(getenv))
 	bind := "127.0.0.1"
 	if getenv("KUBERNETES_SERVICE_HOST") != "" { // the kubelet sets it in every pod
 		bind = "" // all addresses of whatever families there are
@@ -59,6 +60,19 @@ func configFromEnv(getenv func(string) string, writable func(dir string) bool) (
 	c.validate(r)
 	c.app, c.scripts, c.state = filepath.Clean(c.app), filepath.Clean(c.scripts), filepath.Clean(c.state)
 	return c, r.Err()
+}
+
+// ownFirst reads the names that are Stinger's alone before those that an
+// application may have for itself.
+func ownFirst(getenv func(string) string) func(string) string {
+	return func(name string) string {
+		if slices.Contains(api.SharedStingerVariables, name) {
+			if v := getenv(api.StingerOwn(name)); v != "" {
+				return v
+			}
+		}
+		return getenv(name)
+	}
 }
 
 func (c config) validate(r *env.Reader) {

@@ -55,3 +55,15 @@ func TestConfigFaultsAreAllNamed(t *testing.T) {
 		t.Errorf("without GIT_URL: %v", err)
 	}
 }
+
+// An application may have variables of Stinger's names for itself.
+func TestOwnNamesGoFirst(t *testing.T) {
+	vars := map[string]string{
+		"APP_PATH": "relative, the application's", "GIT_URL": "ssh://x", "START_AFTER_PULL": "sometimes",
+		"STINGER_APP_PATH": "/fmc/app", "STINGER_GIT_URL": "http://hub/x.git", "STINGER_START_AFTER_PULL": "true",
+	}
+	c, err := configFromEnv(func(name string) string { return vars[name] }, func(string) bool { return true })
+	if err != nil || c.app != "/fmc/app" || c.gitURL != "http://hub/x.git" || !c.startAfterPull {
+		t.Errorf("%+v, %v", c, err)
+	}
+}

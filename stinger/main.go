@@ -30,6 +30,11 @@
 //	                  APP_PATH and for one Stinger only (/fmc/state where that
 //	                  can be written to, else .NAME.stinger beside APP_PATH)
 //
+// An application may have variables of some of these names for itself:
+// STINGER_APP_PATH, STINGER_GIT_URL and STINGER_START_AFTER_PULL go before those
+// without STINGER_, and are what the webhook sets in containers that are not there
+// for their code.
+//
 // Signals: SIGTERM, SIGINT and SIGQUIT, each of which some image names as its
 // stop signal, are sent on to the whole group, and Stinger ends with 0 when the
 // group is gone; a second one kills the group. SIGHUP, SIGUSR1, SIGUSR2 and

@@ -17,6 +17,13 @@ const (
 	EnvStingerWaitForCode = "STINGER_WAIT_FOR_CODE"
 )
 
+// SharedStingerVariables are those whose names an application may have for
+// purposes of its own. Stinger takes StingerOwn of each in the first place.
+var SharedStingerVariables = []string{EnvAppPath, EnvGitURL, EnvStartAfterPull}
+
+// StingerOwn returns the name of a shared variable that is Stinger's alone.
+func StingerOwn(name string) string { return "STINGER_" + name }
+
 // Environment variables of netra-init.
 const (
 	EnvInboundPorts        = "INBOUND_INTERCEPT_PORTS"

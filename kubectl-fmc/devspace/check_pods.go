@@ -54,6 +54,9 @@ func (c *Client) checkPods(ctx context.Context, s scope) ([]Finding, []MissingPo
 				}
 				findings = append(findings, f.Finding)
 			}
+			if f, ok := lost(pod, status, s); ok {
+				findings = append(findings, f)
+			}
 			return
 		}
 		result := wouldInject(pod, s.namespaces[pod.Namespace])
@@ -71,6 +74,21 @@ func (c *Client) checkPods(ctx context.Context, s scope) ([]Finding, []MissingPo
 		findings = append(findings, good("pods", "%s, and none that asked lacks it", count(injected, "injected pod")))
 	}
 	return findings, missing, err
+}
+
+// lost says what a pod went without for a reason that has passed, such as a
+// registry that did not answer. A repair leaves it alone: it may not pass again.
+func lost(pod *corev1.Pod, status *api.InjectionStatus, s scope) (Finding, bool) {
+	if len(status.Skipped) == 0 {
+		return Finding{}, false
+	}
+	for _, part := range wouldInject(pod, s.namespaces[pod.Namespace]).Injected() {
+		if why, skipped := status.Skipped[part]; skipped {
+			return doubtful("pods", "name the command of its containers in its template, or delete the pod to have it tried again",
+				"%s/%s was admitted without %s (%s), which a new pod may get", pod.Namespace, pod.Name, part, why), true
+		}
+	}
+	return Finding{}, false
 }
 
 func count(n int, what string) string {
@@ -101,7 +119,7 @@ func wouldInject(pod *corev1.Pod, labels map[string]string) inject.Result {
 	if err != nil {
 		return inject.Result{}
 	}
-	result, err := inject.Inject(text, ns, inject.Settings{NativeSidecar: true})
+	result, err := inject.Inject(text, ns, inject.Preview)
 	if err != nil {
 		return inject.Result{}
 	}

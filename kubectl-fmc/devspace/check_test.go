@@ -343,6 +343,30 @@ func TestCheckFindsPodsWithoutInjection(t *testing.T) {
 	}
 }
 
+// The command of these pods is their image's, which the webhook finds out and the
+// plugin does not.
+func TestCheckFindsPodsThatWentWithoutStinger(t *testing.T) {
+	set := metav1.OwnerReference{Kind: "ReplicaSet", Name: "web", UID: "1"}
+	missed, lost, host := asking("shop", "missed", set, true), asking("shop", "lost", set, true), asking("shop", "host", set, true)
+	for _, pod := range []*corev1.Pod{missed, lost, host} {
+		pod.Annotations[api.AnnotationInject] = api.InjectStinger
+		pod.Spec.Containers = []corev1.Container{{Name: "web", Image: "nginx"}}
+	}
+	lost.Annotations[api.AnnotationStatus] = `{"version":"v1","injected":[],"skipped":{"stinger":"no container's command is known"}}`
+	host.Annotations[api.AnnotationInject], host.Spec.HostNetwork = api.InjectNetra, true
+	host.Annotations[api.AnnotationStatus] = `{"version":"v1","injected":[],"skipped":{"netra":"the pod uses the node's network"}}`
+	report := install(t, namespace("shop", nil), missed, lost, host).check(t, CheckConfig{})
+	if len(report.Missing) != 1 || report.Missing[0].String() != "shop/missed" {
+		t.Errorf("without injection are %+v", report.Missing)
+	}
+	wants(t, report.Findings, LevelWarn, "shop/lost was admitted without stinger (no container's command is known), which a new pod may get")
+	for _, f := range report.Findings {
+		if strings.Contains(f.Text, "shop/host") {
+			t.Errorf("a lasting reason is a finding: %+v", f)
+		}
+	}
+}
+
 func TestCheckFindsCrashesByInjection(t *testing.T) {
 	crash := func(name, container, message string, init bool) *corev1.Pod {
 		pod := servicePod("orders", name, corev1.ConditionFalse)

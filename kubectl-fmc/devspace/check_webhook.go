@@ -14,6 +14,7 @@ import (
 
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/manifests"
+	"github.com/formicarium/formicarium/webhook/inject"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -188,7 +189,7 @@ func days(d time.Duration) string {
 // checkTrial has the API server ask the webhook about a pod for show.
 func (c *Client) checkTrial(ctx context.Context, namespace string) Finding {
 	const check = "trial"
-	if namespace == "" || namespace == api.SystemNamespace || namespace == metav1.NamespaceSystem {
+	if namespace == "" || inject.IsProtected(namespace) {
 		namespace = metav1.NamespaceDefault
 	}
 	ctx, cancel := context.WithTimeout(ctx, proofTime)

@@ -134,7 +134,7 @@ func (e *Explanation) decide(t workload.Template, ns inject.NamespaceInfo) error
 	if err != nil {
 		return err
 	}
-	result, err := inject.Inject(text, ns, inject.Settings{NativeSidecar: true})
+	result, err := inject.Inject(text, ns, inject.Preview)
 	if err != nil {
 		return err
 	}

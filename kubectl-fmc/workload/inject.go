@@ -180,7 +180,7 @@ func (o Options) ask(t Template) ([]inject.Operation, string, error) {
 
 // preview returns what the webhook would do with the template once it asks.
 func preview(t Template, ask []inject.Operation, ns inject.NamespaceInfo, manual *inject.Settings) (inject.Result, error) {
-	settings := inject.Settings{NativeSidecar: true}
+	settings := inject.Preview
 	if manual != nil {
 		settings = *manual
 	}

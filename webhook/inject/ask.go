@@ -22,7 +22,21 @@ var protected = []string{
 	"istio-system", "linkerd", "linkerd-cni", "gatekeeper-system",
 }
 
-func isProtected(namespace string) bool {
+// Protected returns the names of the namespaces that are never touched, and the
+// prefixes of the names of others.
+func Protected() (names, prefixes []string) {
+	for _, name := range protected {
+		if prefix, many := strings.CutSuffix(name, "*"); many {
+			prefixes = append(prefixes, prefix)
+		} else {
+			names = append(names, name)
+		}
+	}
+	return names, prefixes
+}
+
+// IsProtected reports whether the namespace is never touched.
+func IsProtected(namespace string) bool {
 	return slices.ContainsFunc(protected, func(name string) bool {
 		prefix, many := strings.CutSuffix(name, "*")
 		return name == namespace || many && strings.HasPrefix(namespace, prefix)
@@ -37,7 +51,7 @@ var injectValues = []string{api.InjectEnabled, api.InjectNetra, api.InjectStinge
 func (in *injection) ask() ask {
 	value, annotated := in.pod.Annotations[api.AnnotationInject]
 	switch {
-	case isProtected(in.ns.Name):
+	case IsProtected(in.ns.Name):
 		return in.nothing(CodeSystemNamespace, fmt.Sprintf("namespace %s is never touched", short(in.ns.Name)))
 	case !annotated && in.ns.Inject == api.InjectEnabled:
 		return ask{netra: true}

@@ -112,6 +112,8 @@ func (in *injection) imageCommand(c corev1.Container) (own []string, fault strin
 		own = slices.Concat(image.Entrypoint, image.Cmd)
 	}
 	switch {
+	case !looked && in.settings.assumeCommands:
+		return nil, ""
 	case !looked:
 		return nil, "it was not asked for"
 	case image.Fault != "":

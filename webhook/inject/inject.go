@@ -51,10 +51,17 @@ type Settings struct {
 	// NetraResources are those of the sidecar; InitResources those of the two
 	// init containers, which end before the pod's own containers start.
 	NetraResources, InitResources corev1.ResourceRequirements
+	// assumeCommands takes the command of an image that is not in Images as one
+	// that the webhook would know. See Preview.
+	assumeCommands bool
 	// Images holds what was found out about the images that NeedsImages names.
 	// It is the one field that differs between pods.
 	Images map[string]ImageCommand
 }
+
+// Preview are the settings of somebody who asks what the webhook would do: it
+// finds out what images run by themselves, so that is taken as known.
+var Preview = Settings{NativeSidecar: true, assumeCommands: true}
 
 // NamespaceInfo is what the pod's namespace has to say.
 type NamespaceInfo struct {
@@ -136,8 +143,10 @@ type injection struct {
 	original any
 	service  string
 	values   variables
-	slips    int // annotations left out
-	result   Result
+	// netraAsked says that the pod asks for netra, whatever becomes of that.
+	netraAsked bool
+	slips      int // annotations left out
+	result     Result
 }
 
 // Inject returns what is to be changed in the pod. An error means that podJSON
@@ -173,6 +182,7 @@ func (in *injection) run() {
 		in.warn("label %s=%q is not the service's name %q: the hub finds pods by the label", api.LabelService, short(label), in.service)
 	}
 	in.settle()
+	in.netraAsked = ask.netra
 	status := api.InjectionStatus{Version: in.settings.Version, Service: in.service, Injected: []string{}, Skipped: map[string]string{}}
 	if ask.netra {
 		in.part(&status, PartNetra, in.addNetra)
@@ -245,7 +255,24 @@ func (in *injection) writeStatus(status api.InjectionStatus) {
 
 func (in *injection) windows() bool {
 	return in.pod.Spec.OS != nil && in.pod.Spec.OS.Name == corev1.Windows ||
-		in.pod.Spec.NodeSelector[corev1.LabelOSStable] == string(corev1.Windows)
+		in.pod.Spec.NodeSelector[corev1.LabelOSStable] == string(corev1.Windows) ||
+		in.windowsByAffinity()
+}
+
+// windowsByAffinity reports whether all nodes that the pod may go to are of
+// Windows: of several terms one is enough.
+func (in *injection) windowsByAffinity() bool {
+	a := in.pod.Spec.Affinity
+	if a == nil || a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return false
+	}
+	terms := a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	return len(terms) > 0 && !slices.ContainsFunc(terms, func(t corev1.NodeSelectorTerm) bool {
+		return !slices.ContainsFunc(t.MatchExpressions, func(r corev1.NodeSelectorRequirement) bool {
+			return r.Key == corev1.LabelOSStable && r.Operator == corev1.NodeSelectorOpIn &&
+				len(r.Values) == 1 && r.Values[0] == string(corev1.Windows)
+		})
+	})
 }
 
 // wasInjected reports whether an earlier injection says that it added part.

@@ -50,12 +50,14 @@ func (in *injection) addStinger() ([]api.StingerEndpoint, Reason) {
 	var endpoints []api.StingerEndpoint
 	changed := false
 	none := Reason{Code: CodeNoContainer, Text: "the pod has no container that it could supervise"}
-	for _, i := range in.targets() {
+	targets := in.targets()
+	taken := in.takenPorts(targets)
+	for _, i := range targets {
 		if port, ok := in.supervised(i); ok {
 			endpoints = append(endpoints, api.StingerEndpoint{Container: in.pod.Spec.Containers[i].Name, Port: port})
 			continue
 		}
-		port, err := in.supervise(i, len(endpoints), endpoints)
+		port, err := in.supervise(i, taken)
 		if err != nil {
 			in.warn("container %s is not supervised: %v", in.pod.Spec.Containers[i].Name, err)
 			if errors.As(err, new(unknownCommandError)) {
@@ -64,6 +66,7 @@ func (in *injection) addStinger() ([]api.StingerEndpoint, Reason) {
 			continue
 		}
 		endpoints = append(endpoints, api.StingerEndpoint{Container: in.pod.Spec.Containers[i].Name, Port: port})
+		taken[port] = stingerOf(in.pod.Spec.Containers[i])
 		changed = true
 	}
 	if len(endpoints) == 0 {
@@ -143,9 +146,45 @@ func (in *injection) supervised(i int) (port int, ok bool) {
 	return port, true
 }
 
-// supervise puts Stinger in front of container i, which is number n of those
-// supervised, and returns its port.
-func (in *injection) supervise(i, n int, taken []api.StingerEndpoint) (int, error) {
+// takenPorts returns whose each port is at which Stinger cannot listen: the
+// containers of a pod share its ports, and those that an earlier injection gave
+// to containers further down are given.
+func (in *injection) takenPorts(targets []int) map[int]string {
+	taken := map[int]string{}
+	if in.netraAsked {
+		for i, name := range []string{api.EnvNetraPort, api.EnvNetraOutboundPort, api.EnvNetraAdminPort} {
+			port := []int{api.NetraInboundPort, api.NetraOutboundPort, api.NetraAdminPort}[i]
+			if v, ok := in.values[name]; ok {
+				port, _ = strconv.Atoi(v.text) // checked where it was read
+			}
+			taken[port] = "netra's"
+		}
+	}
+	for _, c := range in.pod.Spec.Containers {
+		for _, p := range c.Ports {
+			if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
+				taken[int(p.ContainerPort)] = "container " + c.Name + "'s"
+			}
+		}
+	}
+	for _, i := range targets {
+		c := in.pod.Spec.Containers[i]
+		port, ok := in.supervised(i)
+		if !ok { // it may name one, which nobody else gets
+			v, _ := literal(c, api.EnvStingerPort)
+			port, _ = strconv.Atoi(v)
+		}
+		if port > 0 && taken[port] == "" {
+			taken[port] = stingerOf(c)
+		}
+	}
+	return taken
+}
+
+func stingerOf(c corev1.Container) string { return "that of the Stinger of container " + short(c.Name) }
+
+// supervise puts Stinger in front of container i and returns its port.
+func (in *injection) supervise(i int, taken map[int]string) (int, error) {
 	c := in.pod.Spec.Containers[i]
 	at := []string{"spec", "containers", strconv.Itoa(i)}
 	if m, ok := mountAt(c, binPath); ok && m.Name != volumeBin {
@@ -155,27 +194,33 @@ func (in *injection) supervise(i, n int, taken []api.StingerEndpoint) (int, erro
 	if err != nil {
 		return 0, err
 	}
+	if err := in.checkOwnDirectory(c); err != nil {
+		return 0, err
+	}
 	// In this order the operations read as the container does.
 	if err := in.wrapCommand(c, at); err != nil {
 		return 0, err
 	}
 	app := in.addEnvironment(c, at, port)
-	in.addMounts(c, at, n, app)
+	in.addMounts(c, at, app)
 	return port, nil
 }
 
 // stingerPort returns the port that the container's environment names, else
 // the first that is free.
-func (in *injection) stingerPort(c corev1.Container, taken []api.StingerEndpoint) (int, error) {
+func (in *injection) stingerPort(c corev1.Container, taken map[int]string) (int, error) {
 	if v, there := literal(c, api.EnvStingerPort); there {
 		port, err := strconv.Atoi(v)
 		if err != nil || port < 1 || port > 65535 {
 			return 0, fmt.Errorf("its %s is %q: want a port, written in the pod itself", api.EnvStingerPort, short(v))
 		}
+		if whose := taken[port]; whose != "" && whose != stingerOf(c) {
+			return 0, fmt.Errorf("its %s is %d, which is %s", api.EnvStingerPort, port, whose)
+		}
 		return port, nil
 	}
 	for port := api.StingerPort; port < api.HubServicePort; port++ {
-		if !slices.ContainsFunc(taken, func(s api.StingerEndpoint) bool { return s.Port == port }) {
+		if taken[port] == "" {
 			return port, nil
 		}
 	}
@@ -183,7 +228,11 @@ func (in *injection) stingerPort(c corev1.Container, taken []api.StingerEndpoint
 }
 
 // addEnvironment adds Stinger's variables to those of the container, which
-// win, and returns the directory that the application runs in.
+// win, and returns the directory that the code goes to.
+//
+// A container that is not there for its code has a program of its own, to which
+// APP_PATH or GIT_URL may mean something else, be it from its image, which is not
+// seen here. So Stinger's have names there that are nobody else's.
 func (in *injection) addEnvironment(c corev1.Container, at []string, port int) (app string) {
 	set := map[string]string{
 		api.EnvGitURL:             fmt.Sprintf("%s/%s.git", in.settings.HubURL, in.service),
@@ -192,11 +241,20 @@ func (in *injection) addEnvironment(c corev1.Container, at []string, port int) (
 		api.EnvStingerState:       statePath,
 		api.EnvStingerWaitForCode: "false",
 	}
-	if in.waitsForCode(c) {
+	waits := in.waitsForCode(c)
+	if waits {
 		set[api.EnvAppPath] = defaultApp
 	}
 	maps.Copy(set, in.values.of(toStinger))
-	app = set[api.EnvAppPath]
+	if !waits {
+		for _, name := range api.SharedStingerVariables {
+			if v, there := set[name]; there {
+				delete(set, name)
+				set[api.StingerOwn(name)] = v
+			}
+		}
+	}
+	app = set[api.EnvAppPath] + set[api.StingerOwn(api.EnvAppPath)]
 	var list []any
 	for _, v := range environ(set) {
 		own, there := literal(c, v.Name)
@@ -215,13 +273,23 @@ func (in *injection) addEnvironment(c corev1.Container, at []string, port int) (
 	return app
 }
 
+// checkOwnDirectory reports a directory that the container names for its code
+// and that no volume can be mounted at.
+func (in *injection) checkOwnDirectory(c corev1.Container) error {
+	own, there := literal(c, api.EnvAppPath)
+	if !in.waitsForCode(c) || !there || own == "" {
+		return nil
+	}
+	if !path.IsAbs(own) || path.Clean(own) == "/" || within(own, fmcRoot) {
+		return fmt.Errorf("its %s is %q: want an absolute path, not / and not below %s", api.EnvAppPath, short(own), fmcRoot)
+	}
+	return nil
+}
+
 // addMounts adds the volumes of one container and mounts them. Where the
 // container mounts something of its own in a place, that stays.
-func (in *injection) addMounts(c corev1.Container, at []string, n int, app string) {
-	suffix := ""
-	if n > 0 {
-		suffix = "-" + strconv.Itoa(n)
-	}
+func (in *injection) addMounts(c corev1.Container, at []string, app string) {
+	suffix := in.freeSuffix()
 	var mounts []any
 	for _, m := range []corev1.VolumeMount{
 		{Name: volumeBin, MountPath: binPath, ReadOnly: true},
@@ -241,15 +309,34 @@ func (in *injection) addMounts(c corev1.Container, at []string, n int, app strin
 	in.doc.add(append(slices.Clone(at), "volumeMounts"), mounts...)
 }
 
-// addVolume adds an emptyDir to the pod, unless it is there.
-func (in *injection) addVolume(name string) {
-	list, _ := in.doc.get([]string{"spec", "volumes"}).([]any)
-	for _, v := range list {
-		if volume, ok := v.(map[string]any); ok && volume["name"] == name {
-			return
+// freeSuffix returns what tells this container's volumes from those of the
+// containers before it, of an earlier injection as well.
+func (in *injection) freeSuffix() string {
+	for n := 0; ; n++ {
+		suffix := ""
+		if n > 0 {
+			suffix = "-" + strconv.Itoa(n)
+		}
+		if !in.hasVolume(volumeApp+suffix) && !in.hasVolume(volumeState+suffix) {
+			return suffix
 		}
 	}
+}
+
+// addVolume adds an emptyDir to the pod, unless it is there.
+func (in *injection) addVolume(name string) {
+	if in.hasVolume(name) {
+		return
+	}
 	in.doc.add([]string{"spec", "volumes"}, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+}
+
+func (in *injection) hasVolume(name string) bool {
+	list, _ := in.doc.get([]string{"spec", "volumes"}).([]any)
+	return slices.ContainsFunc(list, func(v any) bool {
+		volume, ok := v.(map[string]any)
+		return ok && volume["name"] == name
+	})
 }
 
 // takenVolume returns the name of a volume that has a name of ours and is none

@@ -2,6 +2,9 @@ package inject
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -130,6 +133,93 @@ func TestProtectedNamespaces(t *testing.T) {
 		}
 		if untouched && (len(r.Reasons) == 0 || r.Reasons[0].Code != CodeSystemNamespace) {
 			t.Errorf("namespace %q: the reasons are %v", namespace, r.Reasons)
+		}
+	}
+}
+
+// Ports and volumes are the pod's: whatever is in use is nobody's Stinger's.
+func TestStingersDoNotMeet(t *testing.T) {
+	const annotations = `"metadata":{"name":"web","annotations":{"formicarium.io/inject":"stinger","formicarium.io/container":"a,b"}}`
+	for _, tt := range []struct{ containers, a, b string }{
+		{`{"name":"a","command":["/a"]},{"name":"b","command":["/b"]}`, "24000", "24001"},
+		{`{"name":"a","command":["/a"],"ports":[{"containerPort":24000}]},{"name":"b","command":["/b"]}`, "24001", "24002"},
+		{`{"name":"a","command":["/a"],"ports":[{"containerPort":24000,"protocol":"UDP"}]},{"name":"b","command":["/b"]}`, "24000", "24001"},
+		{`{"name":"a","command":["/a"]},{"name":"b","command":["/b"],"env":[{"name":"STINGER_PORT","value":"24000"}]}`, "24001", "24000"},
+		{`{"name":"a","command":["/a"],"env":[{"name":"STINGER_PORT","value":"24000"}]},{"name":"b","command":["/b"],"env":[{"name":"STINGER_PORT","value":"24000"}]}`, "24000", ""},
+		{`{"name":"a","command":["/a"],"ports":[{"containerPort":80}],"env":[{"name":"STINGER_PORT","value":"80"}]},{"name":"b","command":["/b"]}`, "", "24000"},
+	} {
+		r := mustInject(t, []byte(`{`+annotations+`,"spec":{"containers":[`+tt.containers+`]}}`), NamespaceInfo{}, testSettings())
+		got := map[string]string{}
+		for _, s := range r.Status.Stingers {
+			got[s.Container] = strconv.Itoa(s.Port)
+		}
+		if got["a"] != tt.a || got["b"] != tt.b {
+			t.Errorf("%s: ports %v, want %s and %s; %q", tt.containers, got, tt.a, tt.b, r.Warnings)
+		}
+	}
+}
+
+// A container whose command is found only when the pod is asked about again gets
+// what is left.
+func TestLaterStingerGetsPlacesOfItsOwn(t *testing.T) {
+	pod := []byte(`{"metadata":{"name":"web","annotations":{"formicarium.io/inject":"stinger","formicarium.io/container":"a,b"}},"spec":{"containers":[{"name":"a","image":"x"},{"name":"b","image":"y","command":["/b"]}]}}`)
+	once := apply(t, pod, mustInject(t, pod, NamespaceInfo{}, testSettings()))
+	s := testSettings()
+	s.Images = map[string]ImageCommand{"x": {Entrypoint: []string{"/a"}}}
+	r := mustInject(t, once, NamespaceInfo{}, s)
+	var twice corev1.Pod
+	if err := json.Unmarshal(apply(t, once, r), &twice); err != nil {
+		t.Fatal(err)
+	}
+	ports, volumes := map[string]bool{}, map[string]int{}
+	for _, c := range twice.Spec.Containers {
+		port, _ := literal(c, api.EnvStingerPort)
+		ports[port] = true
+		for _, m := range c.VolumeMounts {
+			volumes[m.Name]++
+		}
+	}
+	if len(ports) != 2 || ports[""] {
+		t.Errorf("the ports are %v", ports)
+	}
+	for name, n := range volumes {
+		if want := map[bool]int{true: 2, false: 1}[name == volumeBin]; n != want {
+			t.Errorf("volume %s is mounted %d times", name, n)
+		}
+	}
+}
+
+func TestWindowsByAffinity(t *testing.T) {
+	const term = `{"matchExpressions":[{"key":"kubernetes.io/os","operator":"In","values":["%s"]}]}`
+	for terms, windows := range map[string]bool{
+		fmt.Sprintf(term, "windows"):                                                              true,
+		fmt.Sprintf(term, "linux"):                                                                false,
+		fmt.Sprintf(term, "windows") + "," + fmt.Sprintf(term, "linux"):                           false,
+		fmt.Sprintf(term, "windows") + "," + fmt.Sprintf(term, "windows"):                         true,
+		`{"matchExpressions":[{"key":"kubernetes.io/os","operator":"NotIn","values":["linux"]}]}`: false,
+	} {
+		pod := []byte(`{"metadata":{"annotations":{"formicarium.io/inject":"netra"}},"spec":{"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[` + terms + `]}}},"containers":[{"name":"web"}]}}`)
+		r := mustInject(t, pod, NamespaceInfo{}, testSettings())
+		if got := r.Reasons[0].Code == CodeWindows; got != windows {
+			t.Errorf("%s: %v, want for Windows: %v", terms, r.Reasons, windows)
+		}
+	}
+}
+
+// Who only asks what would be done takes images' commands as known.
+func TestPreview(t *testing.T) {
+	pod := []byte(`{"metadata":{"annotations":{"formicarium.io/inject":"stinger"}},"spec":{"containers":[{"name":"web","image":"nginx"}]}}`)
+	if r := mustInject(t, pod, NamespaceInfo{}, Preview); !slices.Contains(r.Injected(), PartStinger) || len(r.Warnings) > 0 {
+		t.Errorf("%v, %q", r.Reasons, r.Warnings)
+	}
+}
+
+// A directory that no volume can be mounted at keeps Stinger out.
+func TestOwnDirectoryIsChecked(t *testing.T) {
+	for value, ok := range map[string]bool{"/srv": true, "/": false, "/fmc/state": false, "srv": false} {
+		pod := fmt.Appendf(nil, `{"metadata":{"annotations":{"formicarium.io/inject":"stinger","formicarium.io/stinger-wait-for-code":"true"}},"spec":{"containers":[{"name":"web","command":["/web"],"env":[{"name":"APP_PATH","value":%q}]}]}}`, value)
+		if r := mustInject(t, pod, NamespaceInfo{}, testSettings()); slices.Contains(r.Injected(), PartStinger) != ok {
+			t.Errorf("APP_PATH=%s: %v, %q", value, r.Reasons, r.Warnings)
 		}
 	}
 }
