@@ -44,7 +44,7 @@ IMAGE_TAG = $(if $(FMC_E2E_TAG),$(FMC_E2E_TAG),dev-$(shell cat bin/kubectl-fmc b
 .PHONY: images
 images: build cluster ## Build every image without Docker and load it into the cluster
 ifdef FMC_E2E_KUBECONFIG
-	@test -n '$(FMC_E2E_REGISTRY)' -a -n '$(FMC_E2E_TAG)' || { echo 'FMC_E2E_KUBECONFIG is set: set FMC_E2E_REGISTRY and FMC_E2E_TAG to where that cluster finds the images (make them with: $(CLUSTER) images --bin $(CURDIR)/bin --save DIR)' >&2; exit 1; }
+	@test -n '$(FMC_E2E_REGISTRY)' -a -n '$(FMC_E2E_TAG)' || { echo 'FMC_E2E_KUBECONFIG is set: set FMC_E2E_REGISTRY and FMC_E2E_TAG to where that cluster finds the images (make them with: $(CLUSTER) images --bin $(CURDIR)/bin --save $(CURDIR)/DIR)' >&2; exit 1; }
 else
 	$(CLUSTER) images --bin '$(CURDIR)/bin' --tag '$(IMAGE_TAG)' webhook stinger tanajura netra netra-init netra-init-iptables
 	$(CLUSTER) images jaeger chamber-python chamber-node chamber-go

@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -45,6 +46,9 @@ func readSettings(args []string, getenv func(string) string, stderr io.Writer) (
 	flags.BoolVar(&s.showVersion, "version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		return s, err
+	}
+	if flags.NArg() > 0 {
+		return s, fmt.Errorf("reading the arguments: %q is none: netra takes flags only", flags.Arg(0))
 	}
 	r := env.NewReader(getenv)
 	told := sidecar.ReadNetra(r)

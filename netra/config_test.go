@@ -102,3 +102,9 @@ func TestNamesAreThoseOfTrace(t *testing.T) {
 		t.Errorf("trace has %q, the variable %q", list, sidecar.Inferences)
 	}
 }
+
+func TestArgumentsThatAreNoFlags(t *testing.T) {
+	if _, err := read(map[string]string{"JAEGER_SERVICE_NAME": "orders"}, "orders", "--service-name", "x"); err == nil || !strings.Contains(err.Error(), `"orders"`) {
+		t.Errorf("the error is %v", err)
+	}
+}

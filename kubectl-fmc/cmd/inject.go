@@ -94,7 +94,7 @@ reads and writes a ResourceList.`,
 	f.StringVar(&o.value, "as", api.InjectNetra, "What to ask for: "+strings.Join(inject.InjectValues(), ", ")+" (enabled is both; Stinger needs a devspace)")
 	f.BoolVar(&o.manual, "manual", false, "Write out what the webhook would add")
 	f.StringVar(&o.install.Registry, "registry", "", "With --manual: registry and path of Formicarium's images")
-	f.StringVar(&o.install.Tag, "tag", "", "With --manual: tag of the images (default: this plugin's version)")
+	f.StringVar(&o.install.Tag, "tag", "", "With --manual: tag of the images (default: this plugin's version where that is a release, else dev)")
 	f.StringVar(&o.install.PullPolicy, "image-pull-policy", "IfNotPresent", "With --manual: Always, IfNotPresent or Never")
 	f.StringVar(&o.install.TracingEndpoint, "tracing-endpoint", devspace.JaegerEndpoint, "With --manual: URL that takes spans")
 	f.StringVar(&o.install.RedirectBackend, "redirect-backend", devspace.RedirectBackends[0], "With --manual: "+strings.Join(devspace.RedirectBackends, ", "))
@@ -120,6 +120,7 @@ func (o *injectOptions) validate(c *cobra.Command) error {
 	if !slices.Contains(devspace.RedirectBackends, o.install.RedirectBackend) {
 		faults = append(faults, fmt.Errorf("--redirect-backend=%q: want %s", o.install.RedirectBackend, strings.Join(devspace.RedirectBackends, ", ")))
 	}
+	faults = append(faults, checkImages(o.install), checkEndpoint(o.install))
 	if o.manual && o.install.Registry == "" {
 		faults = append(faults, errors.New("--registry is missing: --manual writes image names, so name the registry and path that install was given"))
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/formicarium/formicarium/internal/version"
 	"github.com/formicarium/formicarium/kubectl-fmc/devspace"
 	"github.com/formicarium/formicarium/manifests"
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
@@ -56,7 +57,7 @@ No images are published yet: --registry names where you pushed your own (see
 	}
 	f := c.Flags()
 	f.StringVar(&o.config.Registry, "registry", "", "Registry and path of Formicarium's images (required)")
-	f.StringVar(&o.config.Tag, "tag", "", "Tag of Formicarium's images (default: this plugin's version)")
+	f.StringVar(&o.config.Tag, "tag", "", "Tag of Formicarium's images (default: this plugin's version where that is a release, else dev)")
 	f.StringVar(&o.config.PullPolicy, "image-pull-policy", "IfNotPresent", "Always, IfNotPresent or Never")
 	f.StringVar(&o.config.JaegerImage, "jaeger-image", defaultJaegerImage, "Image of the trace store")
 	f.StringVar(&o.config.TracingEndpoint, "tracing-endpoint", "", "URL that takes spans (Jaeger's Thrift over HTTP), in place of an own Jaeger")
@@ -103,11 +104,7 @@ func (o *installOptions) validate() error {
 	if o.config.Registry = strings.TrimRight(o.config.Registry, "/"); o.config.Registry == "" {
 		faults = append(faults, errors.New("--registry is missing: no images are published yet, so build and push them (see «Install it» in the README) and name the registry and path, such as registry.example/fmc"))
 	}
-	if e := o.config.TracingEndpoint; e != "" {
-		if u, err := url.Parse(e); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			faults = append(faults, fmt.Errorf("--tracing-endpoint=%q: want a URL such as http://collector.tracing:14268/api/traces", e))
-		}
-	}
+	faults = append(faults, checkImages(o.config), checkEndpoint(o.config))
 	if o.issuer != "" {
 		kind, name, _ := strings.Cut(o.issuer, "/")
 		if kind != "Issuer" && kind != "ClusterIssuer" || len(validation.IsDNS1123Subdomain(name)) > 0 {
@@ -143,5 +140,26 @@ func (o *installOptions) run(c *cobra.Command) error {
 		return err
 	}
 	fmt.Fprintln(o.ErrOut, "next: kubectl fmc devspace create NAME")
+	return nil
+}
+
+// checkImages reports image names that no registry would take.
+func checkImages(c devspace.InstallConfig) error {
+	if c.Registry == "" {
+		return nil // which is a fault of its own
+	}
+	if _, err := name.NewTag(c.Registry + "/webhook:" + c.Tag); err != nil || strings.Contains(c.Registry, ":/") {
+		return fmt.Errorf("--registry=%q, --tag=%q: want a registry and path without a scheme, such as registry.example/fmc, and a tag such as v1.2.3", c.Registry, c.Tag)
+	}
+	return nil
+}
+
+func checkEndpoint(c devspace.InstallConfig) error {
+	if c.TracingEndpoint == "" {
+		return nil
+	}
+	if u, err := url.Parse(c.TracingEndpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("--tracing-endpoint=%q: want a URL such as http://collector.tracing:14268/api/traces", c.TracingEndpoint)
+	}
 	return nil
 }

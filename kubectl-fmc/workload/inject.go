@@ -18,6 +18,7 @@ import (
 
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/webhook/inject"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 )
 
 // Options say how to inject.
@@ -131,7 +132,47 @@ func noteNamespaces(object map[string]any, labels map[string]map[string]string) 
 	}
 }
 
+// inject returns what is to be changed. What an earlier run wrote out is taken
+// out first: its images and settings may have been others.
 func (o Options) inject(t Template, ns inject.NamespaceInfo) ([]inject.Operation, Change, error) {
+	if o.Manual == nil || member(t.Pod, "metadata", "annotations", api.AnnotationStatus) == nil {
+		return o.injectNew(t, ns)
+	}
+	before, err := t.json()
+	if err != nil {
+		return nil, Change{}, err
+	}
+	undo, err := inject.Uninject(before)
+	if err != nil {
+		return nil, Change{}, err
+	}
+	between, err := apply(before, undo)
+	if err != nil {
+		return nil, Change{}, err
+	}
+	value, err := decode(between)
+	if err != nil {
+		return nil, Change{}, err
+	}
+	t.Pod, _ = value.(map[string]any)
+	operations, c, err := o.injectNew(t, ns)
+	if err != nil {
+		return nil, Change{}, err
+	}
+	after, err := apply(between, operations)
+	if err != nil {
+		return nil, Change{}, err
+	}
+	if jsonpatch.Equal(before, after) {
+		if strings.HasSuffix(c.Text, " injected") {
+			c.Text += " already"
+		}
+		return nil, c, nil
+	}
+	return append(undo, operations...), c, nil
+}
+
+func (o Options) injectNew(t Template, ns inject.NamespaceInfo) ([]inject.Operation, Change, error) {
 	ask, value, err := o.ask(t)
 	if err != nil {
 		return nil, Change{}, err
@@ -151,11 +192,7 @@ func (o Options) inject(t Template, ns inject.NamespaceInfo) ([]inject.Operation
 	}
 	if o.Manual != nil {
 		c.Text = strings.Join(result.Injected(), " and ") + " injected"
-		operations := append(ask, result.Patch...)
-		if len(operations) == 0 {
-			c.Text += " already"
-		}
-		return operations, c, nil
+		return append(ask, result.Patch...), c, nil
 	}
 	c.Text = "asks for it: " + api.AnnotationInject + ": " + value
 	if len(ask) == 0 {
