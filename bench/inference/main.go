@@ -25,22 +25,16 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
+
+	"github.com/formicarium/formicarium/internal/run"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "inference:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(run.Main("bench-inference", measure)) }
 
 // levels are the numbers of requests in flight.
 var levels = []int{1, 2, 5, 20}
 
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func measure(ctx context.Context, args []string, _ func(string) string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("inference", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	file := flags.String("json", "", "write the counts to this `file`, too")

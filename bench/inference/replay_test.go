@@ -75,7 +75,7 @@ func TestTruthFindsFaults(t *testing.T) {
 
 func TestArgumentsAreChecked(t *testing.T) {
 	var out bytes.Buffer
-	if err := run(t.Context(), []string{"-requests", "0"}, &out, &out); err == nil || !strings.Contains(err.Error(), "-requests: 0") {
+	if err := measure(t.Context(), []string{"-requests", "0"}, nil, &out, &out); err == nil || !strings.Contains(err.Error(), "-requests: 0") {
 		t.Errorf("the error is %v", err)
 	}
 }

@@ -26,18 +26,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"time"
+
+	"github.com/formicarium/formicarium/internal/run"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "webhook:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(run.Main("bench-webhook", bench)) }
 
 // settings of a run.
 type settings struct {
@@ -51,7 +45,7 @@ type settings struct {
 	profile     string
 }
 
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func bench(ctx context.Context, args []string, _ func(string) string, stdout, stderr io.Writer) error {
 	var s settings
 	flags := flag.NewFlagSet("webhook", flag.ContinueOnError)
 	flags.SetOutput(stderr)

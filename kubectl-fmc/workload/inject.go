@@ -142,11 +142,7 @@ func (o Options) inject(t Template, ns inject.NamespaceInfo) ([]inject.Operation
 	if err != nil {
 		return nil, Change{}, err
 	}
-	undo, err := inject.Uninject(before)
-	if err != nil {
-		return nil, Change{}, err
-	}
-	between, err := apply(before, undo)
+	between, undo, err := takeOut(before)
 	if err != nil {
 		return nil, Change{}, err
 	}
@@ -256,11 +252,8 @@ func uninject(t Template) ([]inject.Operation, Change, error) {
 	if err != nil {
 		return nil, Change{}, err
 	}
-	operations, err := inject.Uninject(text)
+	text, operations, err := takeOut(text)
 	if err != nil {
-		return nil, Change{}, err
-	}
-	if text, err = apply(text, operations); err != nil {
 		return nil, Change{}, err
 	}
 	unask, err := inject.Unask(text)
@@ -279,9 +272,16 @@ func uninject(t Template) ([]inject.Operation, Change, error) {
 
 // UninjectPod returns the pod as it was before injection.
 func UninjectPod(podJSON []byte) ([]byte, error) {
-	operations, err := inject.Uninject(podJSON)
+	pod, _, err := takeOut(podJSON)
+	return pod, err
+}
+
+// takeOut returns the pod without its injection, and what takes that out.
+func takeOut(pod []byte) ([]byte, []inject.Operation, error) {
+	operations, err := inject.Uninject(pod)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return apply(podJSON, operations)
+	pod, err = apply(pod, operations)
+	return pod, operations, err
 }

@@ -38,10 +38,7 @@ func (in *injection) addNetra() Reason {
 	if reason := in.refusesNetra(); reason.Code != "" {
 		return reason
 	}
-	admin := api.NetraAdminPort
-	if v, ok := in.values[api.EnvNetraAdminPort]; ok {
-		admin, _ = strconv.Atoi(v.text) // checked where it was read
-	}
+	admin := in.netraPort(api.EnvNetraAdminPort, api.NetraAdminPort)
 	initContainers := []string{"spec", "initContainers"}
 	if in.settings.NativeSidecar {
 		// netra stands before the pod's own init containers, so that these
@@ -54,6 +51,23 @@ func (in *injection) addNetra() Reason {
 		in.doc.add([]string{"spec", "containers"}, in.netra(admin))
 	}
 	return Reason{Code: CodeInjected}
+}
+
+// netraPorts returns the ports that netra listens on.
+func (in *injection) netraPorts() []int {
+	return []int{
+		in.netraPort(api.EnvNetraPort, api.NetraInboundPort),
+		in.netraPort(api.EnvNetraOutboundPort, api.NetraOutboundPort),
+		in.netraPort(api.EnvNetraAdminPort, api.NetraAdminPort),
+	}
+}
+
+// netraPort returns one of netra's ports, from the pod's annotation or def.
+func (in *injection) netraPort(name string, def int) int {
+	if port, err := strconv.Atoi(in.values[name].text); err == nil {
+		return port
+	}
+	return def
 }
 
 // refusesNetra says why this pod cannot have netra, with an empty Code where
@@ -78,19 +92,13 @@ func (in *injection) refusesNetra() Reason {
 	if spec.SecurityContext != nil {
 		uids = append(uids, spec.SecurityContext.RunAsUser)
 	}
-	own := []int32{api.NetraInboundPort, api.NetraOutboundPort, api.NetraAdminPort}
-	for i, name := range []string{api.EnvNetraPort, api.EnvNetraOutboundPort, api.EnvNetraAdminPort} {
-		if v, ok := in.values[name]; ok {
-			n, _ := strconv.Atoi(v.text)
-			own[i] = int32(n)
-		}
-	}
+	own := in.netraPorts()
 	for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
 		if c.SecurityContext != nil {
 			uids = append(uids, c.SecurityContext.RunAsUser)
 		}
 		for _, p := range c.Ports {
-			if slices.Contains(own, p.ContainerPort) && p.Protocol != corev1.ProtocolUDP {
+			if slices.Contains(own, int(p.ContainerPort)) && isTCP(p) {
 				return Reason{Code: CodePortTaken, Text: fmt.Sprintf("container %s has port %d, which is netra's", c.Name, p.ContainerPort)}
 			}
 		}

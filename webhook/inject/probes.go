@@ -72,12 +72,7 @@ func (in *injection) captures() func(port int) bool {
 	ports, all := r.Ports(api.EnvInboundPorts, "*")
 	excluded, _ := r.Ports(api.EnvExcludeInboundPorts, "")
 	probability := r.Float(api.EnvInboundProbability, 1, 0, 1)
-	own := []int{
-		api.NetraInboundPort, api.NetraOutboundPort, api.NetraAdminPort,
-		in.netraPort(api.EnvNetraPort, api.NetraInboundPort),
-		in.netraPort(api.EnvNetraOutboundPort, api.NetraOutboundPort),
-		in.netraPort(api.EnvNetraAdminPort, api.NetraAdminPort),
-	}
+	own := append(in.netraPorts(), api.NetraInboundPort, api.NetraOutboundPort, api.NetraAdminPort)
 	return func(port int) bool {
 		switch {
 		case port < 1 || port > 65535 || probability == 0:
@@ -89,14 +84,6 @@ func (in *injection) captures() func(port int) bool {
 		}
 		return all || slices.Contains(ports, uint16(port))
 	}
-}
-
-// netraPort returns one of netra's ports, from the pod's annotation or def.
-func (in *injection) netraPort(name string, def int) int {
-	if port, err := strconv.Atoi(in.values[name].text); err == nil {
-		return port
-	}
-	return def
 }
 
 // probeRewriter goes through a pod's probes.

@@ -144,10 +144,11 @@ func (in *injection) checkPorts(r *env.Reader) {
 
 // takesPort reports whether the container says that it listens there.
 func takesPort(c corev1.Container, port int32) bool {
-	return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool {
-		return p.ContainerPort == port && p.Protocol != corev1.ProtocolUDP && p.Protocol != corev1.ProtocolSCTP
-	})
+	return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.ContainerPort == port && isTCP(p) })
 }
+
+// isTCP reports whether the port is of TCP, which it is where it does not say.
+func isTCP(p corev1.ContainerPort) bool { return p.Protocol == "" || p.Protocol == corev1.ProtocolTCP }
 
 // checkStinger checks what Stinger would, and that its directories are not
 // those that it brings along.

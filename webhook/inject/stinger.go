@@ -152,17 +152,13 @@ func (in *injection) supervised(i int) (port int, ok bool) {
 func (in *injection) takenPorts(targets []int) map[int]string {
 	taken := map[int]string{}
 	if in.netraAsked {
-		for i, name := range []string{api.EnvNetraPort, api.EnvNetraOutboundPort, api.EnvNetraAdminPort} {
-			port := []int{api.NetraInboundPort, api.NetraOutboundPort, api.NetraAdminPort}[i]
-			if v, ok := in.values[name]; ok {
-				port, _ = strconv.Atoi(v.text) // checked where it was read
-			}
+		for _, port := range in.netraPorts() {
 			taken[port] = "netra's"
 		}
 	}
 	for _, c := range in.pod.Spec.Containers {
 		for _, p := range c.Ports {
-			if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
+			if isTCP(p) {
 				taken[int(p.ContainerPort)] = "container " + c.Name + "'s"
 			}
 		}

@@ -60,8 +60,9 @@ const (
 	maxKept = 1000
 	// maxFlights bounds the look-ups under way, and with maxBody their memory.
 	maxFlights = 16
-	// maxWaiting bounds those that wait for their turn, until flightLimit; who
-	// asked has gone on by then, but what is found out is kept for the next.
+	// maxWaiting bounds those that wait for their turn, each for flightLimit at
+	// the longest. Who asked has gone on by then, but what is found out is kept
+	// for the next.
 	maxWaiting = 256
 	// flightLimit is the longest that a flight may take, whoever waits for it.
 	flightLimit = 10 * time.Second
@@ -143,24 +144,33 @@ func (c *Client) Command(ctx context.Context, image string, p Platform, ring *Ke
 	}
 }
 
-// fly looks up and keeps what came of it.
-func (c *Client) fly(ctx context.Context, key string, ref name.Reference, p Platform, credentials []Credential) (o outcome) {
+// turn waits until a flight may begin; over ends it. There is none where too many
+// wait, or for too long.
+func (c *Client) turn(ctx context.Context) (over func(), ok bool) {
+	defer c.waiting.Add(-1)
+	if c.waiting.Add(1) > maxWaiting {
+		return nil, false
+	}
 	ctx, cancel := context.WithTimeout(ctx, flightLimit)
 	defer cancel()
-	// Neither fault is kept: they say nothing of the image.
-	busy := outcome{err: faultError{"too many images are being looked up"}}
-	if c.waiting.Add(1) > maxWaiting {
-		c.waiting.Add(-1)
-		return busy
-	}
 	select {
 	case c.slots <- struct{}{}:
-		c.waiting.Add(-1)
-		defer func() { <-c.slots }()
+		return func() { <-c.slots }, true
 	case <-ctx.Done():
-		c.waiting.Add(-1)
-		return busy
+		return nil, false
 	}
+}
+
+// fly looks up and keeps what came of it.
+func (c *Client) fly(ctx context.Context, key string, ref name.Reference, p Platform, credentials []Credential) (o outcome) {
+	over, ok := c.turn(ctx)
+	if !ok {
+		// Not kept: it says nothing of the image.
+		return outcome{err: faultError{"too many images are being looked up"}}
+	}
+	defer over()
+	ctx, cancel := context.WithTimeout(ctx, flightLimit)
+	defer cancel()
 	defer func() {
 		// Nothing in a flight should panic; if it does, in a goroutine of its
 		// own, that would take the webhook with it.
