@@ -54,9 +54,9 @@ shows what it would do.`,
 	f := c.Flags()
 	f.BoolVar(&o.repair, "repair", false, "Evict pods that asked and have nothing, so that they are created anew")
 	f.Float64Var(&o.rate, "rate", 1, "With --repair: evictions per second at most")
-	f.DurationVar(&o.patience, "patience", 2*time.Minute, "With --repair: how long an evicted pod's place may stay empty before its owner's other pods are left")
+	timeFlag(f, &o.patience, "patience", 2*time.Minute, "With --repair: how long an evicted pod's place may stay empty before its owner's other pods are left")
 	f.BoolVar(&o.dryRun, "dry-run", false, "With --repair: only say what would be done")
-	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "How long all may take; 0 is for ever")
+	timeFlag(f, &o.timeout, "timeout", 10*time.Minute, "How long all may take; 0 is for ever")
 	return c
 }
 

@@ -56,7 +56,7 @@ before the definition's. With --image no definition is needed.`,
 	o.selection.addFlags(f)
 	f.BoolVarP(&o.watch, "watch", "w", false, "Keep syncing after the deploy, until ^C")
 	f.BoolVar(&o.timings, "timings", false, "With -w, print each hop of a save")
-	f.DurationVar(&o.timeout, "timeout", 3*time.Minute, "How long to wait until the services run; 0 waits for ever")
+	timeFlag(f, &o.timeout, "timeout", 3*time.Minute, "How long to wait until the services run; 0 waits for ever")
 	return c
 }
 

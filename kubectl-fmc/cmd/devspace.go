@@ -54,7 +54,7 @@ func newCmdDevspaceCreate(a *app) *cobra.Command {
 	f.StringVar(&o.config.HubMemory, "hub-memory", "512Mi", "Memory limit of the hub")
 	f.StringVar(&o.config.Image, "hub-image", "", "Image of the hub (default: the installation's)")
 	f.StringVar(&o.config.PullPolicy, "image-pull-policy", "", "Always, IfNotPresent or Never (default: the installation's)")
-	f.DurationVar(&o.timeout, "timeout", 2*time.Minute, "How long to wait; 0 waits for ever")
+	timeFlag(f, &o.timeout, "timeout", 2*time.Minute, "How long to wait; 0 waits for ever")
 	return c
 }
 
@@ -197,7 +197,7 @@ func newCmdDevspaceDelete(a *app) *cobra.Command {
 	}
 	f := c.Flags()
 	f.BoolVarP(&o.yes, "yes", "y", false, "Do not ask")
-	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "How long to wait; 0 waits for ever")
+	timeFlag(f, &o.timeout, "timeout", 5*time.Minute, "How long to wait; 0 waits for ever")
 	return c
 }
 

@@ -53,7 +53,7 @@ daemonset, replicaset, job or cronjob, or one of kubectl's short names.`,
 		},
 	}
 	addOutput(c, &output, "text", "json")
-	c.Flags().DurationVar(&timeout, "timeout", time.Minute, "How long to wait; 0 waits for ever")
+	timeFlag(c.Flags(), &timeout, "timeout", time.Minute, "How long to wait; 0 waits for ever")
 	return c
 }
 

@@ -65,7 +65,7 @@ No images are published yet: --registry names where you pushed your own (see
 	f.BoolVar(&o.config.ImagePullSecrets, "image-pull-secrets", false, "Let the webhook get Secrets in all namespaces, for private images that name their own command")
 	f.StringVar(&o.issuer, "cert-manager", "", "Issuer of cert-manager that certifies the webhook: Issuer/NAME (in fmc-system) or ClusterIssuer/NAME")
 	f.StringVar(&o.dryRun, "dry-run", "none", "none, or client to print the objects only")
-	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "How long to wait; 0 waits for ever")
+	timeFlag(f, &o.timeout, "timeout", 5*time.Minute, "How long to wait; 0 waits for ever")
 	return c
 }
 

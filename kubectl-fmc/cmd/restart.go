@@ -25,6 +25,6 @@ the pods stay. A service that runs its image as it is gets new pods.`,
 			return client.Restart(ctx, space, args[0], a.Out)
 		},
 	}
-	c.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "How long to wait; 0 waits for ever")
+	timeFlag(c.Flags(), &timeout, "timeout", 2*time.Minute, "How long to wait; 0 waits for ever")
 	return c
 }

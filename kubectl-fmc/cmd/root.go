@@ -19,6 +19,7 @@ import (
 	"github.com/formicarium/formicarium/internal/version"
 	"github.com/formicarium/formicarium/kubectl-fmc/devspace"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -75,7 +76,47 @@ every request between services is seen, without a change to their code.`,
 	add("services", newCmdDeploy(a), newCmdSync(a), newCmdRestart(a))
 	add("insight", newCmdStatus(a), newCmdLogs(a), newCmdGraph(a), newCmdTrace(a))
 	add("injection", newCmdInject(a), newCmdUninject(a), newCmdExplain(a), newCmdCheck(a))
+	nameUsage(root)
 	return root
+}
+
+// nameUsage has every verb below c say what it takes where it was given too few
+// or too many arguments.
+func nameUsage(c *cobra.Command) {
+	for _, verb := range c.Commands() {
+		if check := verb.Args; check != nil && !verb.HasSubCommands() {
+			verb.Args = func(c *cobra.Command, args []string) error {
+				if err := check(c, args); err != nil {
+					return fmt.Errorf("%w: want %s, see --help", err, c.UseLine())
+				}
+				return nil
+			}
+		}
+		nameUsage(verb)
+	}
+}
+
+// timeFlag is a flag that holds a time of 0 or more.
+func timeFlag(f *pflag.FlagSet, into *time.Duration, name string, byDefault time.Duration, usage string) {
+	*into = byDefault
+	f.Var((*notNegative)(into), name, usage)
+}
+
+type notNegative time.Duration
+
+func (d *notNegative) String() string { return time.Duration(*d).String() }
+func (d *notNegative) Type() string   { return "duration" }
+
+func (d *notNegative) Set(text string) error {
+	value, err := time.ParseDuration(text)
+	if err != nil {
+		return err
+	}
+	if value < 0 {
+		return errors.New("want 0 or more")
+	}
+	*d = notNegative(value)
+	return nil
 }
 
 // knownVerb refuses what is no verb of c, and tells what may have been meant.
@@ -91,8 +132,26 @@ func knownVerb(c *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %q: see %s --help", args[0], c.CommandPath())
 }
 
+// errNoCluster stands for client-go's own way, which is to try localhost:8080.
+var errNoCluster = errors.New("no cluster is known: there is no kubeconfig, or nothing in it: name one with --kubeconfig or KUBECONFIG (kubectl config view shows what kubectl reads)")
+
+// checkKubeconfig reports a kubeconfig that names no cluster.
+func (a *app) checkKubeconfig() error {
+	raw, err := a.kube.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return err
+	}
+	if len(raw.Clusters) == 0 && *a.kube.APIServer == "" && a.getenv("KUBERNETES_SERVICE_HOST") == "" {
+		return errNoCluster
+	}
+	return nil
+}
+
 // config returns the cluster's settings.
 func (a *app) config() (*rest.Config, error) {
+	if err := a.checkKubeconfig(); err != nil {
+		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
+	}
 	config, err := a.kube.ToRESTConfig()
 	if err != nil {
 		return nil, fmt.Errorf("reading the kubeconfig: %w", err)

@@ -29,7 +29,7 @@ exist, it asks whether to delete them too, with all that is in them.`,
 	f := c.Flags()
 	f.BoolVar(&o.all, "all", false, "Delete all devspaces too, without asking")
 	f.BoolVarP(&o.all, "yes", "y", false, "The same as --all")
-	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "How long to wait; 0 waits for ever")
+	timeFlag(f, &o.timeout, "timeout", 5*time.Minute, "How long to wait; 0 waits for ever")
 	return c
 }
 

@@ -70,16 +70,20 @@ var explained = map[string]schema.GroupVersionResource{
 	"cronjob": grouped("batch", "cronjobs"), "cj": grouped("batch", "cronjobs"),
 }
 
-// ParseReference reads POD or KIND/NAME.
+// ParseReference reads POD or KIND/NAME. The kind may carry its group, and its
+// version before that, as kubectl takes them: deployments.apps, jobs.v1.batch.
 func ParseReference(text string) (schema.GroupVersionResource, string, error) {
 	kind, name, found := strings.Cut(text, "/")
 	if !found {
 		kind, name = "pod", text
 	}
-	kind = strings.ToLower(kind)
+	kind, group, qualified := strings.Cut(strings.ToLower(kind), ".")
 	resource, ok := explained[kind]
 	if !ok {
 		resource, ok = explained[strings.TrimSuffix(kind, "s")]
+	}
+	if qualified {
+		ok = ok && strings.TrimPrefix(group, resource.Version+".") == resource.Group
 	}
 	if !ok || name == "" || strings.Contains(name, "/") {
 		return resource, "", fmt.Errorf("%q names no workload: want POD or KIND/NAME, where KIND is one of %s; of other kinds name a pod", text, strings.Join(sorted(explained), ", "))

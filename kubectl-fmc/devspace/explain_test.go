@@ -26,13 +26,14 @@ func typed(kind, version string) metav1.TypeMeta {
 func TestParseReference(t *testing.T) {
 	for text, want := range map[string]string{
 		"web-1": "pods web-1", "po/a": "pods a", "Deployment/a": "deployments a", "deploy/a": "deployments a", "statefulsets/a": "statefulsets a", "sts/a": "statefulsets a", "cj/a": "cronjobs a", "job/a": "jobs a", "ds/a": "daemonsets a",
+		"deployment.apps/a": "deployments a", "deployments.v1.apps/a": "deployments a", "jobs.batch/a": "jobs a",
 	} {
 		resource, name, err := ParseReference(text)
 		if err != nil || resource.Resource+" "+name != want {
 			t.Errorf("%s is %s %s, %v", text, resource.Resource, name, err)
 		}
 	}
-	for _, text := range []string{"", "service/a", "deploy/", "deploy/a/b", "/"} {
+	for _, text := range []string{"", "service/a", "deploy/", "deploy/a/b", "/", "deployment.batch/a", "pods.apps/a", "service.apps/a", "deployment.v2.apps/a"} {
 		if _, _, err := ParseReference(text); err == nil || !strings.Contains(err.Error(), "want POD or KIND/NAME") {
 			t.Errorf("%q: %v", text, err)
 		}

@@ -135,9 +135,12 @@ func applyNode(node *yaml.Node, op inject.Operation) error {
 		if i < 0 {
 			return fmt.Errorf("there is no %q", token)
 		}
-		if node = node.Content[i]; node.Kind == yaml.AliasNode {
-			return errors.New("it is an alias")
+		if node.Content[i].Kind == yaml.AliasNode {
+			// What it stands for is shared with another place, which must stay
+			// as it is: this one becomes a copy.
+			node.Content[i] = copied(node.Content[i].Alias)
 		}
+		node = node.Content[i]
 	}
 	last := path[len(path)-1]
 	i := place(node, last)
@@ -174,6 +177,18 @@ func applyNode(node *yaml.Node, op inject.Operation) error {
 		return errors.New("it is neither an object nor a list")
 	}
 	return nil
+}
+
+// copied returns a node of the same value with no anchor in it: a name is given
+// once.
+func copied(node *yaml.Node) *yaml.Node {
+	c := *node
+	c.Anchor = ""
+	c.Content = nil
+	for _, child := range node.Content {
+		c.Content = append(c.Content, copied(child))
+	}
+	return &c
 }
 
 // place returns where in the node's content the value of that key, or the item

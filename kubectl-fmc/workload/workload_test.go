@@ -168,6 +168,24 @@ func TestStyleIsKept(t *testing.T) {
 	}
 }
 
+// What is changed where an alias stands is changed there alone, and the comments
+// stay.
+func TestAliasIsCopied(t *testing.T) {
+	text := "kind: Job\nmetadata: &m\n  labels: &l {a: b} # both\n  name: a\nspec:\n  template:\n    metadata: *m\n    spec:\n      containers:\n        - name: a # one\n"
+	out, _, err := Inject([]File{{Name: "x", Data: []byte(text)}}, Options{Value: "netra"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for part, want := range map[string]int{"# one": 1, "&m": 1, "*m": 0, "formicarium.io/inject": 1, "name: a": 3} {
+		if got := strings.Count(string(out), part); got != want {
+			t.Errorf("%q is there %d times, want %d:\n%s", part, got, want, out)
+		}
+	}
+	if before, _, _ := strings.Cut(string(out), "\nspec:"); strings.Contains(before, "inject") {
+		t.Errorf("the anchor was changed:\n%s", out)
+	}
+}
+
 // FuzzInject looks for manifests that stop the program, that are changed where
 // there is nothing to change, or become something else than was meant.
 func FuzzInject(f *testing.F) {
