@@ -16,6 +16,6 @@ func (r *Repo) OnOpen(f func(path string) error) {
 		if err := f(rel); err != nil {
 			return nil, &os.PathError{Op: "open", Path: name, Err: err}
 		}
-		return os.Open(name)
+		return openFile(name)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/formicarium/formicarium/kubectl-fmc/snapshot/object"
@@ -31,6 +32,28 @@ type reader struct {
 	buf   []byte
 }
 
+// openAs opens the file that was seen as before. Another one that has taken its
+// name meanwhile is errMoved: a symbolic link is not followed, and a named pipe
+// not waited for.
+func (r *reader) openAs(abs string, before fs.FileInfo) (*os.File, error) {
+	f, err := r.open(abs)
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, errMoved
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !os.SameFile(before, info) {
+		err = errMoved
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 func newReader(store *object.Store, open func(string) (*os.File, error)) *reader {
 	return &reader{store: store, enc: object.NewEncoder(), open: open}
 }
@@ -39,9 +62,16 @@ func newReader(store *object.Store, open func(string) (*os.File, error)) *reader
 // or nil where nothing, or no file, is there any more. A file that changes
 // meanwhile is read again; one that never holds still is taken as it came, as
 // racy, and the change that is under way brings it again.
-func (r *reader) read(abs, rel, name string) (*entry, error) {
+//
+// filled is set where the file had content when it was read last. One that is
+// empty just now is looked at again, too: most editors truncate a file and then
+// write it, and between the two it must not be taken for emptied.
+func (r *reader) read(abs, rel, name string, filled bool) (*entry, error) {
 	for try := 1; ; try++ {
-		e, err := r.readOnce(abs, name, try == maxReads)
+		e, err := r.readOnce(abs, name, ownScript(rel), try == maxReads)
+		if err == nil && filled && e != nil && e.emptied() && try < maxReads {
+			err = errMoved
+		}
 		switch {
 		case err == nil:
 			return e, nil
@@ -54,7 +84,7 @@ func (r *reader) read(abs, rel, name string) (*entry, error) {
 	}
 }
 
-func (r *reader) readOnce(abs, name string, final bool) (*entry, error) {
+func (r *reader) readOnce(abs, name string, script, final bool) (*entry, error) {
 	before, err := os.Lstat(abs)
 	if err != nil {
 		return nil, err
@@ -78,9 +108,9 @@ func (r *reader) readOnce(abs, name string, final bool) (*entry, error) {
 	case !before.Mode().IsRegular():
 		return nil, nil
 	case before.Size() >= largeFile:
-		err = r.readLarge(abs, e, unmoved)
+		err = r.readLarge(abs, before, e, unmoved)
 	default:
-		err = r.readSmall(abs, e, unmoved)
+		err = r.readSmall(abs, before, e, script, unmoved)
 	}
 	if err != nil {
 		return nil, err
@@ -100,8 +130,8 @@ func (r *reader) readLink(abs string, e *entry, unmoved func() error) error {
 	return err
 }
 
-func (r *reader) readSmall(abs string, e *entry, unmoved func() error) error {
-	f, err := r.open(abs)
+func (r *reader) readSmall(abs string, before fs.FileInfo, e *entry, script bool, unmoved func() error) error {
+	f, err := r.openAs(abs, before)
 	if err != nil {
 		return err
 	}
@@ -118,12 +148,16 @@ func (r *reader) readSmall(abs string, e *entry, unmoved func() error) error {
 		return err
 	}
 	e.stat.size = int64(n)
-	e.id, err = r.store.Put(r.enc, object.Blob, r.buf[:n])
+	content := r.buf[:n]
+	if script || isScript(content) {
+		content = unixLines(content)
+	}
+	e.id, err = r.store.Put(r.enc, object.Blob, content)
 	return err
 }
 
-func (r *reader) readLarge(abs string, e *entry, unmoved func() error) error {
-	f, err := r.open(abs)
+func (r *reader) readLarge(abs string, before fs.FileInfo, e *entry, unmoved func() error) error {
+	f, err := r.openAs(abs, before)
 	if err != nil {
 		return err
 	}

@@ -97,7 +97,7 @@ func Open(dir string, o Options) (*Repo, error) {
 	if cache, err = resolve(cache); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	r := &Repo{dir: abs, cache: cache, service: o.Service, store: store, reader: newReader(store, os.Open), grown: store.Size()}
+	r := &Repo{dir: abs, cache: cache, service: o.Service, store: store, reader: newReader(store, openFile), grown: store.Size()}
 	r.root, r.loaded = readIndex(filepath.Join(cache, indexName))
 	if !r.loaded {
 		r.root = &directory{}

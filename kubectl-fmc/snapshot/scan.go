@@ -223,7 +223,7 @@ func (s *scan) read(ctx context.Context) error {
 	var faults []error
 	work := func(rd *reader) {
 		for p := range next {
-			e, err := rd.read(filepath.Join(s.repo.dir, p.path), p.path, p.name)
+			e, err := rd.read(filepath.Join(s.repo.dir, p.path), p.path, p.name, p.old != nil && p.old.stat.size > 0)
 			mu.Lock()
 			if err != nil {
 				faults = append(faults, err)

@@ -33,6 +33,9 @@ func (s stat) racy(now time.Time) bool {
 	return max(s.mtime, s.ctime)+int64(tick) > now.UnixNano()
 }
 
+// emptied reports whether the file has no content since a moment ago.
+func (e *entry) emptied() bool { return e.mode != object.ModeLink && e.stat.size == 0 && e.racy }
+
 func modeOf(info fs.FileInfo) object.Mode {
 	switch {
 	case info.Mode()&fs.ModeSymlink != 0:

@@ -22,13 +22,10 @@
 package ignore
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // Names of the files that hold rules.
@@ -89,7 +86,10 @@ const (
 
 // Load returns the rules for the entries of the directory abs.
 func Load(abs string, o Options) (*Dir, error) {
-	repo := findRepository(abs)
+	repo, err := findRepository(abs)
+	if err != nil {
+		return nil, err
+	}
 	top := abs
 	if repo.top != "" {
 		top = repo.top
@@ -219,7 +219,11 @@ func (d *Dir) Enter(name string, v Verdict, has func(name string) bool) (*Dir, e
 		gitIgnored: v != Include && (d.gitIgnored || d.matchGit(name, true)),
 	}
 	if has(".git") {
-		if inner := openRepository(sub.abs); inner != nil {
+		inner, err := openRepository(sub.abs)
+		if err != nil {
+			return nil, err
+		}
+		if inner != nil {
 			inner.prefix = sub.path
 			inner.inherit(d.repo)
 			sub.repo, sub.git = inner, inner.lists(sub.path)
@@ -254,28 +258,4 @@ func (d *Dir) with(lists []list, text []byte) []list {
 		return lists
 	}
 	return append(slices.Clip(lists), list{base: d.path, patterns: patterns})
-}
-
-// readRules reads a file with rules; one that is not there, or is no regular
-// file, has none. As in git, a symbolic link is not followed.
-func readRules(path string) ([]byte, error) {
-	info, err := os.Lstat(path)
-	if absent(err) || err == nil && !info.Mode().IsRegular() {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading ignore rules: %w", err)
-	}
-	text, err := os.ReadFile(path)
-	if absent(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading ignore rules: %w", err)
-	}
-	return text, nil
-}
-
-func absent(err error) bool {
-	return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }

@@ -3,6 +3,7 @@ package ignore
 import (
 	"bufio"
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,13 +26,20 @@ type repository struct {
 	global  []byte // the text of core.excludesFile
 	exclude []byte // the text of info/exclude
 	tracked []string
+	crlf    bool // core.autoCRLF
+	// Where the above were read; empty for what there is none of.
+	globalPath, excludePath, indexPath string
 }
 
 // findRepository returns the repository that abs is in.
-func findRepository(abs string) *repository {
+func findRepository(abs string) (*repository, error) {
 	repo := &repository{}
 	for dir := abs; ; dir = filepath.Dir(dir) {
-		if found := openRepository(dir); found != nil {
+		found, err := openRepository(dir)
+		if err != nil {
+			return nil, err
+		}
+		if found != nil {
 			repo = found
 			break
 		}
@@ -41,36 +49,45 @@ func findRepository(abs string) *repository {
 	}
 	values := settings(abs, repo)
 	repo.fold = values["core.ignorecase"] == "true"
-	global := expandHome(values["core.excludesfile"])
-	if global == "" {
+	repo.crlf = values["core.autocrlf"] == "true"
+	global, set := values["core.excludesfile"]
+	if !set {
 		global = filepath.Join(configHome(), "git", "ignore")
 	}
-	// As in git, rules that cannot be read there are none.
-	repo.global, _ = os.ReadFile(global)
-	return repo
+	if global != "" {
+		repo.globalPath = rooted(repo.top, expandHome(global))
+		var err error
+		if repo.global, err = readOutside(repo.globalPath); err != nil {
+			return nil, err
+		}
+	}
+	return repo, nil
 }
 
 // openRepository returns the repository whose root is dir, or nil.
-func openRepository(dir string) *repository {
+func openRepository(dir string) (*repository, error) {
 	gitDir := filepath.Join(dir, ".git")
-	if text, err := os.ReadFile(gitDir); err == nil {
+	if text, err := readFile(gitDir, maxLink); err == nil {
 		to, found := strings.CutPrefix(strings.TrimRight(string(text), "\r\n"), "gitdir: ")
 		if !found {
-			return nil
+			return nil, nil
 		}
 		gitDir = rooted(dir, to)
 	}
 	if _, err := os.Lstat(filepath.Join(gitDir, "HEAD")); err != nil {
-		return nil
+		return nil, nil
 	}
-	repo := &repository{top: dir, tracked: readTracked(filepath.Join(gitDir, "index"))}
+	repo := &repository{top: dir, indexPath: filepath.Join(gitDir, "index")}
+	repo.tracked = readTracked(dir, repo.indexPath)
 	// A worktree shares all but its index and HEAD with its repository.
 	common := gitDir
-	if text, err := os.ReadFile(filepath.Join(gitDir, "commondir")); err == nil {
+	if text, err := readFile(filepath.Join(gitDir, "commondir"), maxLink); err == nil {
 		common = rooted(gitDir, strings.TrimSpace(string(text)))
 	}
-	repo.exclude, _ = os.ReadFile(filepath.Join(common, "info", "exclude"))
-	return repo
+	repo.excludePath = filepath.Join(common, "info", "exclude")
+	var err error
+	repo.exclude, err = readOutside(repo.excludePath)
+	return repo, err
 }
 
 func rooted(dir, path string) string {
@@ -90,6 +107,7 @@ func (r *repository) inherit(outer *repository) {
 // typing would be a change.
 const editorFiles = `
 .*.sw[a-px]
+.sw[a-px]
 *~
 .#*
 \#*#
@@ -123,34 +141,56 @@ func (r *repository) tracksBelow(path string) bool {
 	return i < len(r.tracked) && strings.HasPrefix(r.tracked[i], dir)
 }
 
-// readTracked returns the sorted paths in git's index file. An index that does
-// not parse, like one in a format yet to come, tracks nothing here: it can
-// only matter for files that are tracked and ignored at once.
-func readTracked(path string) []string {
-	f, err := os.Open(path)
+// readTracked returns the sorted paths in the index file of the repository
+// whose root is dir. Forms of the index that are not read here, like one that
+// is split in two, are left to git itself. Where that cannot read it either, it
+// tracks nothing: it can only matter for files that are tracked and ignored at
+// once.
+func readTracked(dir, path string) []string {
+	f, err := openRegular(path)
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
-	var idx index.Index
-	if err := index.NewDecoder(bufio.NewReaderSize(f, 1<<16)).Decode(&idx); err != nil {
-		return nil
-	}
-	paths := make([]string, 0, len(idx.Entries))
-	for _, e := range idx.Entries {
-		paths = append(paths, e.Name)
+	paths, ok := decodeIndex(f)
+	if !ok {
+		paths = listTracked(dir)
 	}
 	slices.Sort(paths)
 	return slices.Compact(paths)
 }
 
-// settings returns git's configuration as it is for dir, by lower-case name.
-// git itself knows best, with all its includes; where there is none, the usual
-// files are read.
-func settings(dir string, repo *repository) map[string]string {
+// decodeIndex reads an index file; ok is false where it is not one that can be
+// read whole.
+func decodeIndex(f io.Reader) (paths []string, ok bool) {
+	// The file is whatever somebody's git has left there.
+	defer func() { ok = recover() == nil && ok }()
+	var idx index.Index
+	if err := index.NewDecoder(bufio.NewReaderSize(f, 1<<16)).Decode(&idx); err != nil {
+		return nil, false
+	}
+	paths = make([]string, 0, len(idx.Entries))
+	for _, e := range idx.Entries {
+		paths = append(paths, e.Name)
+	}
+	return paths, true
+}
+
+// listTracked asks git.
+func listTracked(dir string) []string {
+	out, err := runGit(dir, "ls-files", "--cached", "-z")
+	if err != nil {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(out, "\x00"), "\x00")
+}
+
+// runGit returns what git prints in dir.
+func runGit(dir string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "git", "-C", dir, "config", "--list", "-z", "--includes")
+	// A file system monitor, which may be any program, is not ours to start.
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "core.fsmonitor=false"}, args...)...)
 	for _, v := range os.Environ() {
 		// Set where the caller is a git hook, and then for another repository.
 		name, _, _ := strings.Cut(v, "=")
@@ -158,12 +198,21 @@ func settings(dir string, repo *repository) map[string]string {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
+	cmd.Env = append(cmd.Env, "GIT_OPTIONAL_LOCKS=0")
 	out, err := cmd.Output()
+	return string(out), err
+}
+
+// settings returns git's configuration as it is for dir, by lower-case name.
+// git itself knows best, with all its includes; where there is none, the usual
+// files are read.
+func settings(dir string, repo *repository) map[string]string {
+	out, err := runGit(dir, "config", "--list", "-z", "--includes")
 	if err != nil {
 		return readSettings(repo)
 	}
 	values := map[string]string{}
-	for item := range strings.SplitSeq(string(out), "\x00") {
+	for item := range strings.SplitSeq(out, "\x00") {
 		name, value, hasValue := strings.Cut(item, "\n")
 		if !hasValue {
 			value = "true"
@@ -182,7 +231,7 @@ func readSettings(repo *repository) map[string]string {
 	}
 	values := map[string]string{}
 	for _, name := range files {
-		f, err := os.Open(name)
+		f, err := openRegular(name)
 		if err != nil {
 			continue
 		}

@@ -21,13 +21,13 @@ func (s *Store) Compact(live map[ID]bool) error {
 		}
 	}
 	const manySegments = 32
-	if s.bytes <= 2*kept+compactAbove && len(s.segments) <= manySegments {
+	if s.bytes <= 2*kept+compactAbove && s.joinable() <= manySegments {
 		return nil
 	}
 	drop := map[*segment]bool{}
 	for seg := range s.segments {
 		// A large object in a segment of its own is not worth copying.
-		if used[seg] < seg.end || seg.end < compactAbove {
+		if used[seg] < seg.end || !seg.alone && seg.end < compactAbove {
 			drop[seg] = true
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 const largePrefix = "writing-"
@@ -42,11 +43,17 @@ func (s *Store) PutLarge(r io.Reader, size int64, done func() error) (ID, error)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	seg := &segment{file: f, end: end}
+	seg := &segment{file: f, end: end, alone: true}
 	s.segments[seg] = true
 	s.objects[id] = location{seg, int64(recordHead), end - int64(recordHead)}
 	s.bytes += end
 	return id, nil
+}
+
+// aloneIn reports whether PutLarge has named the segment: after its object.
+func aloneIn(path string) bool {
+	_, err := ParseID(strings.TrimSuffix(filepath.Base(path), Suffix))
+	return err == nil
 }
 
 // writeLarge writes the record of one blob to f and returns where it ends. The

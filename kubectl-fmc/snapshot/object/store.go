@@ -30,6 +30,9 @@ type Store struct {
 type segment struct {
 	file *os.File
 	end  int64
+	// alone is set where the segment holds one large object, which joining it
+	// with others would only copy.
+	alone bool
 }
 
 type location struct {
@@ -115,6 +118,7 @@ func (s *Store) load(path string) error {
 			r.Reset(io.NewSectionReader(f, seg.end, info.Size()-seg.end))
 		}
 	}
+	seg.alone = aloneIn(path)
 	s.segments[seg] = true
 	return nil
 }
@@ -146,11 +150,24 @@ func (s *Store) Size() int64 {
 	return s.bytes
 }
 
-// Segments returns how many files the store consists of.
+// Segments returns how many files the store consists of that Compact can join:
+// a large object's own is not among them, for a directory may have any number
+// of large files.
 func (s *Store) Segments() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return len(s.segments)
+	return s.joinable()
+}
+
+// joinable is Segments. The caller holds mu.
+func (s *Store) joinable() int {
+	n := 0
+	for seg := range s.segments {
+		if !seg.alone {
+			n++
+		}
+	}
+	return n
 }
 
 // Put adds an object, unless it is there, and returns its id.
