@@ -179,13 +179,13 @@ func TestMatchesGit(t *testing.T) {
 				write(t, filepath.Join(base, []string{"d", "e", "x", "x/y"}[r.IntN(4)], ".gitignore"), randomRules(r, 3))
 			}
 		}
-		compareCases(t, dir, gitFiles(t, dir), ourFiles(t, dir))
+		compareCases(t, seed, dir, gitFiles(t, dir), ourFiles(t, dir))
 	}
 }
 
 // compareCases compares by top directory and shows the rules of those that
 // differ.
-func compareCases(t *testing.T, dir string, want, got []string) {
+func compareCases(t *testing.T, seed uint64, dir string, want, got []string) {
 	t.Helper()
 	if slices.Equal(want, got) {
 		return
@@ -211,7 +211,7 @@ func compareCases(t *testing.T, dir string, want, got []string) {
 			}
 			return nil
 		})
-		t.Errorf("%sdiffers from git (- git has it, + we have it):\n%s", &rules, diff(pair[0], pair[1]))
+		t.Errorf("seed %d: %sdiffers from git (- git has it, + we have it):\n%s", seed, &rules, diff(pair[0], pair[1]))
 	}
 }
 

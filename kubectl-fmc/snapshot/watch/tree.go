@@ -18,6 +18,9 @@ import (
 
 // event handles one event of the source.
 func (w *watcher) event(e fsnotify.Event) {
+	if w.outsideEvent(e) {
+		return
+	}
 	rel, err := filepath.Rel(w.dir, e.Name)
 	if err != nil || e.Name == "" {
 		return
@@ -81,8 +84,13 @@ func (w *watcher) restart() error {
 	for rel := range w.watched {
 		w.source.Remove(filepath.Join(w.dir, rel))
 	}
+	w.forgetOutside()
 	w.watched = make(map[string]*ignore.Dir, len(w.watched))
-	return w.add("", rules)
+	if err := w.add("", rules); err != nil {
+		return err
+	}
+	w.watchOutside()
+	return nil
 }
 
 // enter watches the directory rel, whose parent has those rules, and all below

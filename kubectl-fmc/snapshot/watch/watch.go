@@ -90,8 +90,9 @@ type watcher struct {
 	options Options
 	source  *fsnotify.Watcher      // nil where the system allows none
 	watched map[string]*ignore.Dir // by path relative to dir, "" for dir
-	full    bool                   // the system allows no more watches
-	lost    bool                   // dir itself is gone
+	outside outside
+	full    bool // the system allows no more watches
+	lost    bool // dir itself is gone
 
 	// The batch that is being gathered.
 	paths       map[string]bool
