@@ -71,6 +71,7 @@ func pushed(snap snapshot.Snapshot, result push.Result) Pushed {
 		Commit: result.Commit.String(), Files: snap.Files, Bytes: result.Bytes,
 		UpToDate: result.UpToDate, Outcomes: result.Outcomes,
 	}
+	p.Notes = append(p.Notes, snap.Notes...)
 	for _, s := range snap.Skipped {
 		p.Notes = append(p.Notes, "left out "+s.String())
 	}

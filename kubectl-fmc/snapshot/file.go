@@ -44,7 +44,8 @@ func (r *reader) openAs(abs string, before fs.FileInfo) (*os.File, error) {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && !os.SameFile(before, info) {
+	// The other one may have got the first one's inode.
+	if err == nil && (!info.Mode().IsRegular() || !os.SameFile(before, info)) {
 		err = errMoved
 	}
 	if err != nil {

@@ -43,6 +43,7 @@ type Repo struct {
 	last   Snapshot
 	head   head
 	grown  int64 // the store's size when it was last compacted
+	warned bool  // of core.autoCRLF
 }
 
 // Snapshot is the directory at one moment.
@@ -59,6 +60,8 @@ type Snapshot struct {
 	Paths   []string
 	// Skipped lists what was met and cannot be part of a snapshot.
 	Skipped []Skipped
+	// Notes are lines for the user, each in one snapshot only.
+	Notes []string
 	Took    time.Duration
 
 	message string

@@ -195,6 +195,9 @@ func (l *loop) sync(ctx context.Context) {
 		return
 	}
 	t.Snapshot = snap.Took
+	for _, note := range snap.Notes {
+		l.tell(Event{Kind: Notice, Text: note})
+	}
 	// The snapshot has it all, whatever becomes of the push.
 	l.all, l.paths = false, nil
 	start := time.Now()

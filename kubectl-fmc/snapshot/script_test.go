@@ -2,8 +2,34 @@ package snapshot_test
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/formicarium/formicarium/kubectl-fmc/snapshot"
 )
+
+// TestAutoCRLF: who has git write CRLF is told once what comes of it.
+func TestAutoCRLF(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	git(t, dir, nil, "init", "-q")
+	write(t, filepath.Join(dir, "a"), "a")
+	repo := open(t, dir)
+	if notes := take(t, repo).Notes; len(notes) != 0 {
+		t.Errorf("notes = %q without the setting", notes)
+	}
+	git(t, dir, nil, "config", "core.autocrlf", "true")
+	r := run(t, dir, newHub(t).url, nil)
+	e := r.await(func(snapshot.Event) bool { return true })
+	if e.Kind != snapshot.Notice || !strings.Contains(e.Text, "core.autocrlf input") {
+		t.Errorf("event = %+v, want a notice with the way out", e)
+	}
+	r.awaitTree()
+	write(t, filepath.Join(dir, ".gitignore"), "b\n") // looks at everything again
+	if e := r.await(func(snapshot.Event) bool { return true }); e.Kind != snapshot.Synced {
+		t.Errorf("event = %+v, want no second notice", e)
+	}
+}
 
 // TestLineEnds: scripts reach the pod with LF, for they cannot run otherwise;
 // every other file keeps what it has.

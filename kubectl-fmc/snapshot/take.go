@@ -104,8 +104,16 @@ func (r *Repo) takeAll(ctx context.Context, start time.Time) (Snapshot, error) {
 		r.stale = true
 		return Snapshot{}, errors.Join(err, s.walk.Wait())
 	}
-	return r.finish(ctx, s, start, true)
+	snap, err := r.finish(ctx, s, start, true)
+	if err == nil && rules.AutoCRLF() && !r.warned {
+		r.warned = true
+		snap.Notes = append(snap.Notes, autoCRLF)
+	}
+	return snap, err
 }
+
+// autoCRLF is the note about git's setting of that name.
+const autoCRLF = "git's core.autocrlf=true checks text files out with CRLF, and so they go to the pods, but for scripts (`git config core.autocrlf input`, and check out anew, keeps LF)"
 
 // path looks at one path, "a/b/c".
 func (s *scan) path(ctx context.Context, rel string) error {

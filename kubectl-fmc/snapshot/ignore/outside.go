@@ -25,6 +25,10 @@ func (d *Dir) Outside() []string {
 	return files
 }
 
+// AutoCRLF reports whether git's core.autoCRLF is set for the directory's
+// repository.
+func (d *Dir) AutoCRLF() bool { return d.repo.crlf && d.repo.top != "" }
+
 // Index returns git's index file, "" where there is no repository.
 func (d *Dir) Index() string { return d.repo.indexPath }
 
