@@ -62,7 +62,7 @@ type Snapshot struct {
 	Skipped []Skipped
 	// Notes are lines for the user, each in one snapshot only.
 	Notes []string
-	Took    time.Duration
+	Took  time.Duration
 
 	message string
 	at      time.Time

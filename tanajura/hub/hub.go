@@ -61,6 +61,7 @@ type Hub struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 	slot   chan struct{} // held by the collection that runs
+	making sync.Mutex    // held while a repository is made, for the limit's sake
 
 	mu     sync.Mutex
 	closed bool
@@ -164,6 +165,8 @@ func (h *Hub) Create(name string) (api.Repository, error) {
 	if _, err := os.Lstat(path); err == nil {
 		return api.Repository{}, fmt.Errorf("creating repository %q: %w", name, ErrExists)
 	}
+	h.making.Lock()
+	defer h.making.Unlock()
 	names, err := h.names()
 	if err != nil {
 		return api.Repository{}, err

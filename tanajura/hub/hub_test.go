@@ -2,6 +2,7 @@ package hub
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -174,6 +175,28 @@ func TestRepositoryLimit(t *testing.T) {
 	_, err := h.Create("b")
 	if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "TANAJURA_MAX_REPOSITORIES") {
 		t.Errorf("Create over the limit: %v, want ErrFull that names the variable", err)
+	}
+}
+
+// However many ask at once, there are no more than the limit says.
+func TestRepositoryLimitAtOnce(t *testing.T) {
+	const limit = 10
+	h := open(t, t.TempDir(), Limits{Repositories: limit})
+	var made atomic.Int32
+	var all sync.WaitGroup
+	for i := range 5 * limit {
+		all.Go(func() {
+			switch _, err := h.Create(fmt.Sprint("r", i)); {
+			case err == nil:
+				made.Add(1)
+			case !errors.Is(err, ErrFull):
+				t.Errorf("Create: %v", err)
+			}
+		})
+	}
+	all.Wait()
+	if list, err := h.List(); err != nil || made.Load() != limit || len(list) != limit {
+		t.Errorf("made %d, there are %d, %v, want %d", made.Load(), len(list), err, limit)
 	}
 }
 

@@ -19,6 +19,10 @@ const (
 	// nothing of an answer: longer than any pause of a working network, short
 	// enough for a stopped client not to hold a git process for ever.
 	idleTimeout = 2 * time.Minute
+	// minProgress is how many bytes a request must bring in each idleTimeout: a
+	// client that sends one byte a minute would hold a git process, and with a
+	// dozen of them its repository. The slowest modem sent twenty times as much.
+	minProgress = 16 << 10
 )
 
 var (
@@ -41,6 +45,7 @@ type body struct {
 	limit   int64
 	what    string
 	count   int64
+	pace    pace
 	fault   atomic.Pointer[error] // that ended it, but for io.EOF
 }
 
@@ -81,8 +86,10 @@ func (b *body) Read(p []byte) (int, error) {
 		// One byte more tells a body of just the limit from a longer one.
 		p = p[:min(len(p), 1)]
 	}
-	_ = b.control.SetReadDeadline(time.Now().Add(idleTimeout))
+	start := time.Now()
+	_ = b.control.SetReadDeadline(start.Add(b.pace.left()))
 	n, err := b.reader.Read(p)
+	b.pace.note(n, time.Since(start))
 	b.count += int64(n)
 	if err != nil {
 		// The server goes on reading, to notice a client that goes away; that
@@ -96,6 +103,25 @@ func (b *body) Read(p []byte) (int, error) {
 		b.fault.Store(&err)
 	}
 	return n, err
+}
+
+// pace measures a client's progress by the time that it is waited for: while git
+// is busy, nobody asks the client for more.
+type pace struct {
+	waited time.Duration
+	bytes  int
+}
+
+// left returns how much longer the client may be waited for.
+func (p *pace) left() time.Duration { return idleTimeout - p.waited }
+
+// note takes note of bytes that came after a wait.
+func (p *pace) note(bytes int, waited time.Duration) {
+	p.bytes += bytes
+	p.waited += waited
+	if p.bytes >= minProgress {
+		*p = pace{}
+	}
 }
 
 // err returns what ended the body before its end. Unlike the other methods it

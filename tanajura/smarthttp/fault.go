@@ -43,6 +43,9 @@ func (x *exchange) fail(err error) {
 		x.log.Error("serving git", "error", err)
 	}
 	header := x.w.Header()
+	if code == http.StatusServiceUnavailable {
+		header.Set("Retry-After", "1")
+	}
 	header.Set("Content-Type", "text/plain; charset=utf-8")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-store")

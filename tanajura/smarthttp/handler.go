@@ -57,22 +57,17 @@ type Options struct {
 	Log    *slog.Logger
 }
 
-// maxProcesses bounds the git processes that run at once; further requests
-// wait. Each needs some 10 MB, and a devspace has few clients: its developer
-// and its pods.
-const maxProcesses = 32
-
 // Handler is the http.Handler of this package.
 type Handler struct {
 	hub    *hub.Hub
 	teller Teller
 	log    *slog.Logger
-	slots  chan struct{}
+	gate   *gate
 }
 
 // New returns a handler for the repositories of h.
 func New(h *hub.Hub, options Options) *Handler {
-	return &Handler{hub: h, teller: options.Teller, log: options.Log, slots: make(chan struct{}, maxProcesses)}
+	return &Handler{hub: h, teller: options.Teller, log: options.Log, gate: newGate()}
 }
 
 // Handles reports whether a request with this path is git's: the path names a
@@ -105,7 +100,9 @@ type exchange struct {
 	*Handler
 	w    http.ResponseWriter
 	r    *http.Request
-	body *body // nil until it is opened
+	body *body  // nil until it is opened
+	lane *lane  // of the repository
+	done func() // gives the place for a process back; nil where there is none
 }
 
 func (x *exchange) serve() error {
@@ -113,13 +110,14 @@ func (x *exchange) serve() error {
 	if err != nil {
 		return err
 	}
-	switch what {
-	case "info/refs":
-		return x.refs(name)
-	case string(uploadPack):
-		return x.fetch(name)
-	case string(receivePack):
-		return x.push(name)
+	serve := map[string]func(string) error{"info/refs": x.refs, string(uploadPack): x.fetch, string(receivePack): x.push}[what]
+	if serve != nil {
+		if x.lane, err = x.gate.enter(name); err != nil {
+			return err
+		}
+		defer x.gate.leave(name)
+		defer x.release()
+		return serve(name)
 	}
 	// The dumb protocol. Whether the repository is there makes no difference.
 	return errDumb

@@ -33,12 +33,10 @@ const (
 // run runs git from its start to its end, or to the client's. An error that
 // wraps errSent came after the first byte of the answer.
 func (x *exchange) run(ctx context.Context, p process) error {
-	select {
-	case x.slots <- struct{}{}:
-		defer func() { <-x.slots }()
-	case <-ctx.Done():
-		return errSent // there is nobody to be told
+	if err := x.acquire(ctx); err != nil {
+		return err
 	}
+	defer x.release()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cmd := x.hub.Command(ctx, p.protocol, p.args...)

@@ -29,6 +29,10 @@ func (x *exchange) push(name string) error {
 	if err := x.hub.Admit(name); err != nil {
 		return err
 	}
+	// Before the list of refs is read, which is held in memory.
+	if err := x.acquire(x.r.Context()); err != nil {
+		return err
+	}
 	if err := x.openBody(x.hub.Limits().Push, "a push (TANAJURA_MAX_PUSH)"); err != nil {
 		return err
 	}

@@ -48,8 +48,8 @@ func findRepository(abs string) (*repository, error) {
 		}
 	}
 	values := settings(abs, repo)
-	repo.fold = values["core.ignorecase"] == "true"
-	repo.crlf = values["core.autocrlf"] == "true"
+	repo.fold = isTrue(values["core.ignorecase"])
+	repo.crlf = isTrue(values["core.autocrlf"])
 	global, set := values["core.excludesfile"]
 	if !set {
 		global = filepath.Join(configHome(), "git", "ignore")
@@ -220,6 +220,11 @@ func settings(dir string, repo *repository) map[string]string {
 		values[name] = value
 	}
 	return values
+}
+
+// isTrue reports whether git takes the value of a setting for true.
+func isTrue(value string) bool {
+	return slices.Contains([]string{"true", "yes", "on", "1"}, strings.ToLower(value))
 }
 
 // readSettings reads the user's and the repository's own configuration.
