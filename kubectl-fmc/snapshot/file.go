@@ -150,7 +150,7 @@ func (r *reader) readSmall(abs string, before fs.FileInfo, e *entry, script bool
 	}
 	e.stat.size = int64(n)
 	content := r.buf[:n]
-	if script || isScript(content) {
+	if e.script = script || isScript(content); e.script {
 		content = unixLines(content)
 	}
 	e.id, err = r.store.Put(r.enc, object.Blob, content)

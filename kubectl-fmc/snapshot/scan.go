@@ -179,7 +179,7 @@ func (s *scan) file(d *directory, path string, info fs.FileInfo, known *entry) *
 		known = nil
 	}
 	if known != nil && !known.racy && known.stat == newStat(info) && s.repo.store.Has(known.id) {
-		if mode := modeOf(info); mode != known.mode {
+		if mode := d.modeOf(known.name, modeOf(info), known.mode == object.ModeExecutable); mode != known.mode {
 			known.mode = mode
 			s.note(d, path)
 		}
@@ -263,6 +263,7 @@ func (s *scan) place(p pending, e *entry) {
 		}
 		return
 	}
+	e.mode = p.in.modeOf(e.name, e.mode, e.script)
 	p.in.put(e)
 	if p.old == nil || p.old.id != e.id || p.old.mode != e.mode {
 		s.note(p.in, p.path)

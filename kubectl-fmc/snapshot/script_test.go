@@ -1,12 +1,47 @@
 package snapshot_test
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/formicarium/formicarium/kubectl-fmc/snapshot"
 )
+
+// TestNoFileModes: where the file system keeps no executable bits, git's index
+// says which files are executable, and untracked scripts are.
+func TestNoFileModes(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	h := newHub(t)
+	git(t, dir, nil, "init", "-q")
+	git(t, dir, nil, "config", "core.fileMode", "false")
+	for _, name := range []string{"tool", "plain.txt", "new.txt", "sub/tool"} {
+		write(t, filepath.Join(dir, name), name)
+	}
+	write(t, filepath.Join(dir, "new.sh"), "#!/bin/sh\n")
+	write(t, filepath.Join(dir, ".fmc/start"), "exec ./tool\n")
+	git(t, dir, nil, "add", "tool", "plain.txt", "sub/tool")
+	git(t, dir, nil, "update-index", "--chmod=+x", "tool", "sub/tool")
+	// Some such file systems show every file as executable, some none.
+	must(t, os.Chmod(filepath.Join(dir, "plain.txt"), 0o755))
+	must(t, os.Chmod(filepath.Join(dir, "new.txt"), 0o755))
+	repo := open(t, dir)
+	pusher := newPusher(h, repo)
+	want := "100755 .fmc/start\n100755 new.sh\n100644 new.txt\n100644 plain.txt\n100755 sub/tool\n100755 tool"
+	check := func(snap snapshot.Snapshot) {
+		t.Helper()
+		pushTree(t, pusher, snap)
+		if got := git(t, h.repository("orders"), nil, "ls-tree", "-r", "--format=%(objectmode) %(path)", "main"); got != want {
+			t.Errorf("the hub has\n%s\nwant\n%s", got, want)
+		}
+	}
+	check(take(t, repo))
+	check(take(t, repo))
+	write(t, filepath.Join(dir, "sub/tool"), "edited")
+	check(takePaths(t, repo, "sub/tool"))
+}
 
 // TestAutoCRLF: who has git write CRLF is told once what comes of it.
 func TestAutoCRLF(t *testing.T) {

@@ -33,6 +33,19 @@ func (s stat) racy(now time.Time) bool {
 	return max(s.mtime, s.ctime)+int64(tick) > now.UnixNano()
 }
 
+// modeOf returns the mode of a file in d that the file system has as seen. Where
+// that keeps no executable bits, git's index says it, as it does to git; of a
+// file that git does not track, whether it is a script.
+func (d *directory) modeOf(name string, seen object.Mode, script bool) object.Mode {
+	if seen == object.ModeLink || d.rules == nil || d.rules.KeepsModes() {
+		return seen
+	}
+	if executable, tracked := d.rules.Executable(name); executable || !tracked && script {
+		return object.ModeExecutable
+	}
+	return object.ModeFile
+}
+
 // emptied reports whether the file has no content since a moment ago.
 func (e *entry) emptied() bool { return e.mode != object.ModeLink && e.stat.size == 0 && e.racy }
 

@@ -28,8 +28,9 @@ type entry struct {
 	stat stat
 	// racy is set where the file was so young when it was read that a later
 	// change may have left it with the same stat.
-	racy bool
-	sub  *directory
+	racy   bool
+	script bool // as it was read last, this run: its content is a script's
+	sub    *directory
 }
 
 func (d *directory) search(name string) (int, bool) {

@@ -37,7 +37,10 @@ func (d *Dir) Index() string { return d.repo.indexPath }
 func (d *Dir) Tracked() []string { return d.tracked(d.repo.tracked) }
 
 // Retracked is Tracked as git's index is now.
-func (d *Dir) Retracked() []string { return d.tracked(readTracked(d.repo.top, d.repo.indexPath)) }
+func (d *Dir) Retracked() []string {
+	paths, _ := readTracked(d.repo.top, d.repo.indexPath)
+	return d.tracked(paths)
+}
 
 func (d *Dir) tracked(paths []string) []string {
 	below := strings.TrimPrefix(d.path, d.repo.prefix)

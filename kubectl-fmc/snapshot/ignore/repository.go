@@ -1,19 +1,17 @@
 package ignore
 
 import (
-	"bufio"
 	"context"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing/format/config"
-	"github.com/go-git/go-git/v5/plumbing/format/index"
 )
 
 // repository is what counts of a git repository: where it is, the rules that
@@ -26,7 +24,11 @@ type repository struct {
 	global  []byte // the text of core.excludesFile
 	exclude []byte // the text of info/exclude
 	tracked []string
-	crlf    bool // core.autoCRLF
+	// executable are the tracked files that git checks out as executable; they
+	// count where noModes is set: core.fileMode=false, say on Windows.
+	executable map[string]bool
+	noModes    bool
+	crlf       bool // core.autoCRLF
 	// Where the above were read; empty for what there is none of.
 	globalPath, excludePath, indexPath string
 }
@@ -50,6 +52,8 @@ func findRepository(abs string) (*repository, error) {
 	values := settings(abs, repo)
 	repo.fold = isTrue(values["core.ignorecase"])
 	repo.crlf = isTrue(values["core.autocrlf"])
+	modes, set := values["core.filemode"]
+	repo.noModes = set && !isTrue(modes) || !set && runtime.GOOS == "windows"
 	global, set := values["core.excludesfile"]
 	if !set {
 		global = filepath.Join(configHome(), "git", "ignore")
@@ -78,7 +82,7 @@ func openRepository(dir string) (*repository, error) {
 		return nil, nil
 	}
 	repo := &repository{top: dir, indexPath: filepath.Join(gitDir, "index")}
-	repo.tracked = readTracked(dir, repo.indexPath)
+	repo.tracked, repo.executable = readTracked(dir, repo.indexPath)
 	// A worktree shares all but its index and HEAD with its repository.
 	common := gitDir
 	if text, err := readFile(filepath.Join(gitDir, "commondir"), maxLink); err == nil {
@@ -99,7 +103,7 @@ func rooted(dir, path string) string {
 
 // inherit takes over the settings that do not come from a repository.
 func (r *repository) inherit(outer *repository) {
-	r.fold, r.global = outer.fold, outer.global
+	r.fold, r.noModes, r.global = outer.fold, outer.noModes, outer.global
 }
 
 // editorFiles are what editors write beside a file that is open or is being
@@ -139,50 +143,6 @@ func (r *repository) tracksBelow(path string) bool {
 	dir := strings.TrimPrefix(path, r.prefix) + "/"
 	i := sort.SearchStrings(r.tracked, dir)
 	return i < len(r.tracked) && strings.HasPrefix(r.tracked[i], dir)
-}
-
-// readTracked returns the sorted paths in the index file of the repository
-// whose root is dir. Forms of the index that are not read here, like one that
-// is split in two, are left to git itself. Where that cannot read it either, it
-// tracks nothing: it can only matter for files that are tracked and ignored at
-// once.
-func readTracked(dir, path string) []string {
-	f, err := openRegular(path)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	paths, ok := decodeIndex(f)
-	if !ok {
-		paths = listTracked(dir)
-	}
-	slices.Sort(paths)
-	return slices.Compact(paths)
-}
-
-// decodeIndex reads an index file; ok is false where it is not one that can be
-// read whole.
-func decodeIndex(f io.Reader) (paths []string, ok bool) {
-	// The file is whatever somebody's git has left there.
-	defer func() { ok = recover() == nil && ok }()
-	var idx index.Index
-	if err := index.NewDecoder(bufio.NewReaderSize(f, 1<<16)).Decode(&idx); err != nil {
-		return nil, false
-	}
-	paths = make([]string, 0, len(idx.Entries))
-	for _, e := range idx.Entries {
-		paths = append(paths, e.Name)
-	}
-	return paths, true
-}
-
-// listTracked asks git.
-func listTracked(dir string) []string {
-	out, err := runGit(dir, "ls-files", "--cached", "-z")
-	if err != nil {
-		return nil
-	}
-	return strings.Split(strings.TrimSuffix(out, "\x00"), "\x00")
 }
 
 // runGit returns what git prints in dir.
