@@ -107,7 +107,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	    echo "$$(dirname $$file) $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname "$$file")" || exit 1; \
 	  done; done
 
-# Of bench/netra (-quick, -rounds 3) or bench/webhook (-time 5s); -h lists them.
+# Of bench/netra (-quick, -rounds 3), bench/webhook (-time 5s) or bench/hub (-saves 1000); -h lists them.
 BENCHFLAGS ?=
 .PHONY: bench-netra
 bench-netra: ## Measure netra against other proxies on this machine, in half an hour (root)
@@ -125,6 +125,12 @@ bench-webhook: ## How fast the webhook answers reviews, on one processor, in bin
 	@mkdir -p $(RESULTS)
 	go build -o bin/bench-webhook ./bench/webhook
 	bin/bench-webhook -json $(RESULTS)/$@.json $(BENCHFLAGS)
+
+.PHONY: bench-hub
+bench-hub: ## What 10,000 saves cost the hub: each push's time, the repository's size, in bin/results/bench-hub.json
+	@mkdir -p $(RESULTS)
+	go build -o bin/bench-hub ./bench/hub
+	bin/bench-hub -json $(RESULTS)/$@.json $(BENCHFLAGS)
 
 .PHONY: clean
 clean: ## Remove what was built here
