@@ -166,9 +166,13 @@ func changedText(s snapshot.Snapshot) string {
 	case len(s.Paths) == 0:
 		return plural(s.Files, "file")
 	case s.Changed <= shown && len(s.Paths) == s.Changed:
-		return strings.Join(s.Paths, ", ")
+		shown := make([]string, len(s.Paths))
+		for i, path := range s.Paths {
+			shown[i] = snapshot.Printable(path)
+		}
+		return strings.Join(shown, ", ")
 	}
-	return fmt.Sprintf("%s and %d more", s.Paths[0], s.Changed-1)
+	return fmt.Sprintf("%s and %d more", snapshot.Printable(s.Paths[0]), s.Changed-1)
 }
 
 // PrintOutcomes prints what became of a push in each container.

@@ -209,6 +209,15 @@ func (r *Repo) commit(snap *Snapshot) (err error) {
 	return err
 }
 
+// Printable returns a path as it can be shown: quoted where it has anything that
+// would drive a terminal or be taken for an end of it.
+func Printable(path string) string {
+	if quoted := strconv.Quote(path); quoted != `"`+path+`"` {
+		return quoted
+	}
+	return path
+}
+
 // message sums up what changed; it says nothing about where it was changed.
 func message(service string, changed int, paths []string) string {
 	const named = 3
@@ -228,10 +237,7 @@ func message(service string, changed int, paths []string) string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		if quoted := strconv.Quote(path); quoted != `"`+path+`"` {
-			path = quoted
-		}
-		b.WriteString(path)
+		b.WriteString(Printable(path))
 	}
 	if changed > named {
 		b.WriteString(", …")

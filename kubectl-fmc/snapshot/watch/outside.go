@@ -69,9 +69,7 @@ func (w *watcher) outsideEvent(e fsnotify.Event) bool {
 	case !o.rules[e.Name]:
 		return o.dirs[filepath.Dir(e.Name)]
 	}
-	if err := w.restart(); err != nil {
-		w.notice = err.Error()
-	}
+	w.startAnew()
 	w.mark("", true)
 	return true
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,6 +102,34 @@ func TestOutsideRules(t *testing.T) {
 	write(t, filepath.Join(top, ".git/info/exclude"), "*.log\n")
 	awaitRescan(t, batches, "info/exclude has changed")
 	unwatched(t, dir, batches, "marker", "x.log")
+}
+
+// TestRulesThatCannotBeRead: a directory whose rules cannot be read is watched
+// once they can.
+func TestRulesThatCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "a"), "")
+	batches := start(t, dir, watch.Options{Poll: 20 * time.Millisecond})
+	away := filepath.Join(t.TempDir(), "new")
+	write(t, filepath.Join(away, ".gitignore"), strings.Repeat("a\n", 1<<20))
+	must(t, os.Rename(away, filepath.Join(dir, "new")))
+	for timeout := time.After(patience); ; {
+		select {
+		case b := <-batches:
+			if b.Notice == "" {
+				continue
+			}
+			if !strings.Contains(b.Notice, "new/.gitignore") || strings.Contains(b.Notice, "\n") {
+				t.Errorf("notice = %q, want a line that names the file", b.Notice)
+			}
+		case <-timeout:
+			t.Fatal("nothing is said")
+		}
+		break
+	}
+	watched(t, dir, batches, "a") // the rest is watched meanwhile
+	must(t, os.WriteFile(filepath.Join(dir, "new/.gitignore"), []byte("*.log\n"), 0o644))
+	watched(t, dir, batches, "new/file")
 }
 
 // TestGlobalRules: so do the user's own rules.

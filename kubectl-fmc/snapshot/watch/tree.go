@@ -41,9 +41,7 @@ func (w *watcher) event(e fsnotify.Event) {
 		return // of a watch that has been removed
 	}
 	if name == ignore.GitFile || name == ignore.OwnFile {
-		if err := w.restart(); err != nil {
-			w.notice = err.Error()
-		}
+		w.startAnew()
 		w.mark(rel, true)
 		return
 	}
@@ -66,10 +64,26 @@ func (w *watcher) event(e fsnotify.Event) {
 		// that its path stands for, which comes later.
 		w.forget(rel)
 		if err := w.enter(rules, rel, rules.Match(name, true)); err != nil {
-			w.notice = err.Error()
+			w.fail(err)
 		}
 	}
 	w.mark(rel, false)
+}
+
+// startAnew is restart, where a failure is tried again later.
+func (w *watcher) startAnew() {
+	if err := w.restart(); err != nil {
+		w.fail(err)
+	}
+}
+
+// fail tells the user of an error that leaves something unwatched, and has it
+// looked for until it can be watched: the cause may go without an event.
+func (w *watcher) fail(err error) {
+	if !w.broken {
+		w.notice = err.Error()
+	}
+	w.broken = true
 }
 
 // restart reads the rules anew and watches what they let belong, and nothing

@@ -93,6 +93,7 @@ type watcher struct {
 	outside outside
 	full    bool // the system allows no more watches
 	lost    bool // dir itself is gone
+	broken  bool // something could not be watched, see fail
 
 	// The batch that is being gathered.
 	paths       map[string]bool
@@ -136,7 +137,7 @@ func (w *watcher) run(ctx context.Context, out chan<- Batch) {
 		} else if wait > 0 {
 			ready.Reset(wait)
 		}
-		if (w.full || w.lost) && !polling {
+		if (w.full || w.lost || w.broken) && !polling {
 			poll.Reset(w.options.Poll)
 			polling = true
 		}
@@ -145,11 +146,13 @@ func (w *watcher) run(ctx context.Context, out chan<- Batch) {
 
 // poll asks for a rescan where watching is not enough.
 func (w *watcher) poll() {
-	if !w.full && !w.lost {
+	if !w.full && !w.lost && !w.broken {
 		return
 	}
-	if w.lost && w.restart() == nil {
-		w.lost = w.watched[""] == nil
+	if (w.lost || w.broken) && w.restart() == nil {
+		w.lost, w.broken = w.watched[""] == nil, false
+	} else if w.broken && !w.full && !w.lost {
+		return // as it was
 	}
 	w.mark("", true)
 }
@@ -200,9 +203,7 @@ func (w *watcher) fault(err error) {
 		// Some events may be missing, whatever it was.
 		w.notice = "watching for changes: " + err.Error()
 	}
-	if err := w.restart(); err != nil {
-		w.notice = err.Error()
-	}
+	w.startAnew()
 	w.mark("", true)
 }
 
