@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -12,6 +13,11 @@ import (
 // stopDelay is how long a git that was told to end may take to remove its
 // temporary files before it is killed.
 const stopDelay = 2 * time.Second
+
+// maxAllocation bounds each piece of memory that a git process asks for, in
+// bytes: half of what a devspace gives its hub. Blobs that are not made of
+// differences are streamed, however large.
+const maxAllocation = 256 << 20
 
 // Command returns a git process that is not started yet: without a shell, in a
 // process group of its own, with an environment that holds nothing of the
@@ -29,6 +35,9 @@ func (h *Hub) Command(ctx context.Context, protocol string, args ...string) *exe
 		"GIT_CONFIG_NOSYSTEM=1",
 		"GIT_CONFIG_GLOBAL=" + filepath.Join(h.dir, configName),
 		"GIT_TERMINAL_PROMPT=0",
+		// A few bytes of a pack may tell git to make an object of gigabytes, and
+		// so may a number of objects that is a lie.
+		"GIT_ALLOC_LIMIT=" + strconv.Itoa(maxAllocation),
 	}
 	if protocol != "" {
 		cmd.Env = append(cmd.Env, "GIT_PROTOCOL="+protocol)

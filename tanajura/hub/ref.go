@@ -59,6 +59,36 @@ func readPackedRef(path, ref string) (string, error) {
 	return "", nil
 }
 
+// maxRefs bounds a repository's refs: each is a file, and a line of every answer
+// to a client that asks what there is. A service has one branch.
+const maxRefs = 5000
+
+// AdmitRefs reports whether the repository has room for so many new refs:
+// ErrFull if not.
+func (h *Hub) AdmitRefs(name string, created int) error {
+	path, err := h.Path(name)
+	if err != nil || created == 0 {
+		return err
+	}
+	count := created
+	err = filepath.WalkDir(filepath.Join(path, "refs"), func(_ string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			count++
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil // deleted meanwhile
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("counting the refs of %q: %w", name, err)
+	}
+	if count > maxRefs {
+		return fmt.Errorf("%w: repository %q may have at most %d refs; delete some first", ErrFull, name, maxRefs)
+	}
+	return nil
+}
+
 // isID tells a full hex object id, of SHA-1 or SHA-256.
 func isID(s string) bool {
 	return (len(s) == 40 || len(s) == 64) && strings.Trim(s, "0123456789abcdef") == ""

@@ -61,6 +61,16 @@ func (l commandList) newID(ref string) string {
 	return ""
 }
 
+// created returns how many refs the push would create.
+func (l commandList) created() (n int) {
+	for _, u := range l.updates {
+		if strings.Trim(u.old, "0") == "" {
+			n++
+		}
+	}
+	return n
+}
+
 // maxCommands bounds the head of a push in bytes, which is held in memory: some
 // 8,000 refs.
 const maxCommands = 1 << 20

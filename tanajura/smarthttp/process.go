@@ -28,6 +28,9 @@ const (
 	// endDelay is how long git may take to end by itself when its input broke
 	// off.
 	endDelay = 3 * time.Second
+	// maxRun ends a git that a client keeps busy, say with a pack that unpacks
+	// to terabytes: the largest push takes a quarter of it at 1 MB/s.
+	maxRun = time.Hour
 )
 
 // run runs git from its start to its end, or to the client's. An error that
@@ -37,7 +40,7 @@ func (x *exchange) run(ctx context.Context, p process) error {
 		return err
 	}
 	defer x.release()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, maxRun)
 	defer cancel()
 	cmd := x.hub.Command(ctx, p.protocol, p.args...)
 	stderr := &tail{}

@@ -44,6 +44,9 @@ func (x *exchange) push(name string) error {
 		}
 		return &statusError{http.StatusBadRequest, err.Error()}
 	}
+	if err := x.hub.AdmitRefs(name, commands.created()); err != nil {
+		return err
+	}
 	before, err := x.hub.Head(name)
 	if err != nil {
 		return err
