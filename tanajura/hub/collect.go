@@ -70,6 +70,8 @@ const (
 	// collectTimeout ends a collection that would hold up the others.
 	collectTimeout = 15 * time.Minute
 	collectNice    = 10
+	// packWindow is git's own default, which fetches do without.
+	packWindow = "pack.window=10"
 )
 
 // usage is what the hub knows of a repository without looking.
@@ -195,7 +197,7 @@ func (h *Hub) collectFully(ctx context.Context, path string, age time.Duration) 
 // git runs git in the repository at path, at low priority, and returns what it
 // printed.
 func (h *Hub) git(ctx context.Context, path string, args ...string) (string, error) {
-	cmd := h.Command(ctx, "", append([]string{"--git-dir=" + path}, args...)...)
+	cmd := h.Command(ctx, "", append([]string{"--git-dir=" + path, "-c", packWindow}, args...)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {

@@ -124,6 +124,34 @@ func TestHistoryIsCutWhereThereIsNoRoom(t *testing.T) {
 	}
 }
 
+// A collection makes differences of what saves change, and so a hundred saves of
+// a file take little more room than one.
+func TestCollectionMakesDifferences(t *testing.T) {
+	h := open(t, t.TempDir(), Limits{})
+	w := newWork(t, h, "orders")
+	noise := make([]byte, 20_000)
+	if _, err := rand.Read(noise); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 30 {
+		if err := os.WriteFile(filepath.Join(w.dir, "data"), fmt.Appendf(nil, "%x save %d", noise, i), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.git("add", "-A")
+		w.git("commit", "-q", "-m", "save")
+		w.git("push", "-q", w.bare, "main")
+	}
+	before := diskSize(w.bare)
+	for _, full := range []bool{false, true} {
+		if _, err := h.collect("orders", full); err != nil {
+			t.Fatal(err)
+		}
+		if size := diskSize(w.bare); size > before/5 {
+			t.Errorf("a collection (full: %v) leaves %d bytes of %d", full, size, before)
+		}
+	}
+}
+
 func TestNothingToCut(t *testing.T) {
 	h := open(t, t.TempDir(), Limits{Repository: 1 << 20})
 	w := newWork(t, h, "orders")

@@ -60,6 +60,10 @@ const gitConfig = `# Written by tanajura at each start.
 	allowFilter = true
 [pack]
 	threads = 1
+	# A fetch waits for its pack. Looking for differences between thousands of
+	# files takes seconds, to save some bytes on the way to the next machine;
+	# those that there are already are sent. Collections look, see packWindow.
+	window = 0
 	windowMemory = 32m
 	deltaCacheSize = 32m
 [repack]

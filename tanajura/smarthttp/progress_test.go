@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/formicarium/formicarium/tanajura/hub"
 	"github.com/formicarium/formicarium/tanajura/hubtest"
 )
 
@@ -107,5 +108,22 @@ func TestConcurrentAtomicPushes(t *testing.T) {
 	}
 	if won != 1 {
 		t.Errorf("%d atomic pushes won: %v", won, refs)
+	}
+}
+
+// A fetch does not look for differences between files, which takes seconds in
+// a large directory; it sends those that a collection has found.
+func TestFetchDoesNotCompress(t *testing.T) {
+	h := hubtest.NewWithLimits(t, hub.Limits{CollectEvery: 4})
+	url := h.CreateRepository("orders")
+	w := newWorktree(t)
+	w.fill(10, 20)
+	for i := range 8 {
+		w.commit("d001/f001.txt", strings.Repeat(fmt.Sprint("line ", i, "\n"), 200))
+		w.git("push", "-q", url, "main")
+	}
+	clone := filepath.Join(t.TempDir(), "clone")
+	if code, errs := w.try("clone", "--progress", "--depth=1", url, clone); code != 0 || strings.Contains(errs, "Compressing objects") {
+		t.Errorf("a clone shows (exit code %d):\n%s", code, errs)
 	}
 }
