@@ -39,6 +39,10 @@ import (
 // JSON, and ample room for fields to come.
 const maxBody = 4 << 10
 
+// bodyTime is how long the body of an /api request may take: it fits into one
+// packet or three.
+const bodyTime = 10 * time.Second
+
 // Options of the server.
 type Options struct {
 	Hub *hub.Hub
@@ -150,6 +154,9 @@ func readJSON(c *gin.Context, into any) error {
 	if kind, _, err := mime.ParseMediaType(c.GetHeader("Content-Type")); err != nil || kind != "application/json" {
 		return &requestError{http.StatusUnsupportedMediaType, "the body's Content-Type must be application/json"}
 	}
+	// git's bodies have bounds of their own, see smarthttp.
+	control := http.NewResponseController(c.Writer)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTime))
 	data, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -158,6 +165,8 @@ func readJSON(c *gin.Context, into any) error {
 	case err != nil:
 		return &requestError{http.StatusBadRequest, "reading the body: " + err.Error()}
 	}
+	// Only now: after an error the server itself reads what is left of the body.
+	_ = control.SetReadDeadline(time.Time{})
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	if err := decoder.Decode(into); err != nil {
 		return &requestError{http.StatusBadRequest, "parsing the body: " + err.Error()}

@@ -1,10 +1,13 @@
 package server_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -175,6 +178,25 @@ func TestWebPagesAreKeptOut(t *testing.T) {
 		if strings.HasPrefix(name, "Access-Control-") {
 			t.Errorf("the answer has the header %s", name)
 		}
+	}
+}
+
+// A client that does not end its body is not waited for for ever.
+func TestSlowBody(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, hub.Limits{})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "POST /api/repositories HTTP/1.1\r\nHost: hub\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{")
+	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || response.StatusCode != http.StatusBadRequest {
+		t.Errorf("answered %+v, %v, want status 400", response, err)
 	}
 }
 
