@@ -80,6 +80,27 @@ func bench(ctx context.Context, args []string, _ func(string) string, stdout, st
 	return os.WriteFile(*file, append(text, '\n'), 0o644)
 }
 
+// Goals for all saves: what a save may add to the repository on average, and by
+// how much the median push of the last tenth may exceed that of the first.
+const (
+	goalBytes  = 1000
+	goalGrowth = 1.5
+)
+
+func (r *results) verdict(w io.Writer) error {
+	first, last := r.Tenths[0], r.Tenths[len(r.Tenths)-1]
+	perSave, growth := float64(last.Bytes-r.FirstBytes)/float64(last.Saves), last.P50/first.P50
+	say := func(good bool) string {
+		if good {
+			return "yes"
+		}
+		return "no"
+	}
+	_, err := fmt.Fprintf(w, "\na save adds under %d bytes: %s (%.0f); the last pushes take under %g times the first: %s (%.2f)\n",
+		goalBytes, say(perSave < goalBytes), perSave, goalGrowth, say(growth < goalGrowth), growth)
+	return err
+}
+
 func (r *results) table(w io.Writer) error {
 	if _, err := fmt.Fprintf(w, "first push of %d files: %.0f ms, %.1f MB; fetching the last commit after all: %.0f ms\n\n"+
 		"| saves | push p50, ms | p95, ms | p99, ms | snapshot p50, ms | repository, MB | packs | hub's memory, MB |\n|--:|--:|--:|--:|--:|--:|--:|--:|\n",
@@ -92,5 +113,5 @@ func (r *results) table(w io.Writer) error {
 			return err
 		}
 	}
-	return nil
+	return r.verdict(w)
 }

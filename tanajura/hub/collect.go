@@ -59,6 +59,12 @@ func (l Limits) withDefaults() Limits {
 // become the boundary of a shallow repository, keepCommits from each branch's
 // tip, and what lies behind them is dropped.
 //
+// What that comes to (make bench-hub): 10,000 saves of a file each, in a directory
+// of 10,000 files that is 6.5 MB packed, leave a repository of 14 MB, 0.75 kB
+// a save, with never more than some 105 packs. A push took 18 ms at the median in
+// the first thousand and 23 to 26 in the last two, beside other work of the
+// machine, and the hub 18 MB of memory; bench/README.md has the table.
+//
 // One collection runs at a time in a hub, at low priority, and pushes and
 // fetches go on meanwhile.
 const (

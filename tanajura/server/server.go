@@ -221,6 +221,10 @@ func (s *server) logged(next http.Handler) http.Handler {
 				"from", r.RemoteAddr, "took", time.Since(start).Round(10*time.Microsecond))
 		}()
 		next.ServeHTTP(seen, r)
+		if r.ContentLength != 0 {
+			// What the handler left unread net/http reads, for as long as that takes.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+		}
 	})
 }
 

@@ -183,20 +183,36 @@ func TestWebPagesAreKeptOut(t *testing.T) {
 
 // A client that does not end its body is not waited for for ever.
 func TestSlowBody(t *testing.T) {
-	t.Parallel()
+	for kind, status := range map[string]int{
+		"application/json": http.StatusBadRequest, // after it was waited for
+		"text/plain":       http.StatusUnsupportedMediaType,
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			testSlowBody(t, kind, status)
+		})
+	}
+}
+
+func testSlowBody(t *testing.T, kind string, status int) {
 	f := newFixture(t, hub.Limits{})
 	conn, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprint(conn, "POST /api/repositories HTTP/1.1\r\nHost: hub\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{")
+	fmt.Fprintf(conn, "POST /api/repositories HTTP/1.1\r\nHost: hub\r\nContent-Type: %s\r\nContent-Length: 20\r\n\r\n{", kind)
 	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil || response.StatusCode != http.StatusBadRequest {
-		t.Errorf("answered %+v, %v, want status 400", response, err)
+	answers := bufio.NewReader(conn)
+	response, err := http.ReadResponse(answers, nil)
+	if err != nil || response.StatusCode != status {
+		t.Errorf("%s: answered %+v, %v, want status %d", kind, response, err, status)
+		return
+	}
+	if _, err := io.Copy(io.Discard, answers); err != nil {
+		t.Errorf("%s: the connection is not closed: %v", kind, err)
 	}
 }
 
