@@ -116,14 +116,42 @@ func (h *Hub) Admit(name string) error {
 	return nil
 }
 
-// Pushed takes note of a push of so many bytes and starts a collection in the
-// background where one is due.
-func (h *Hub) Pushed(name string, bytes int64) {
+// Receive takes note of bytes of a push that have come, and reports whether there
+// is room for them: ErrFull if not. Pushes at once, each admitted while there was
+// room, may thus exceed the repository's limit by one push, and no more.
+func (h *Hub) Receive(name string, bytes int64) error {
+	path, err := h.Path(name)
+	if err != nil {
+		return err
+	}
+	most := h.limits.Repository + h.limits.Push
+	h.mu.Lock()
+	u := h.usageOf(name)
+	u.size += bytes
+	within := u.size <= most
+	h.mu.Unlock()
+	if within {
+		return nil
+	}
+	// Pushes that were broken off left nothing of what they were counted for.
+	size := diskSize(path)
+	h.mu.Lock()
+	u.size = size
+	h.mu.Unlock()
+	if size+bytes > most {
+		return fmt.Errorf("%w: repository %q has %d bytes of at most %d (TANAJURA_MAX_REPOSITORY), with the pushes that are under way",
+			ErrFull, name, size, h.limits.Repository)
+	}
+	return nil
+}
+
+// Pushed takes note of a push, of whose bytes Receive has heard, and starts a
+// collection in the background where one is due.
+func (h *Hub) Pushed(name string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	u := h.usageOf(name)
 	u.pushes++
-	u.size += bytes
 	limit := h.limits.Repository
 	// The second part keeps what cannot be made smaller from being tried at
 	// every push.

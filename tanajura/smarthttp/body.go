@@ -46,6 +46,7 @@ type body struct {
 	what    string
 	count   int64
 	pace    pace
+	room    func(bytes int) error // asked for what has come; may be nil
 	fault   atomic.Pointer[error] // that ended it, but for io.EOF
 }
 
@@ -98,6 +99,11 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	if b.count > b.limit {
 		n, err = 0, b.tooLarge()
+	}
+	if b.room != nil && n > 0 {
+		if full := b.room(n); full != nil {
+			n, err = 0, &statusError{http.StatusRequestEntityTooLarge, full.Error()}
+		}
 	}
 	if err != nil && err != io.EOF {
 		b.fault.Store(&err)

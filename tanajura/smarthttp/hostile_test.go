@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -194,6 +197,45 @@ func TestPushOverTheLimit(t *testing.T) {
 		t.Error("the push over the limit has moved the branch")
 	}
 	settled(t, h, "orders")
+}
+
+// Pushes that come at once, each small enough, do not together fill the disk.
+func TestPushesAtOnceOverTheLimit(t *testing.T) {
+	const pushes = 8
+	limits := hub.Limits{Repository: 4 << 20, Push: 2 << 20}
+	h := hubtest.NewWithLimits(t, limits)
+	url := h.CreateRepository("orders")
+	var all sync.WaitGroup
+	var refused atomic.Int32
+	for i := range pushes {
+		w := newWorktree(t)
+		randomFile(t, filepath.Join(w.dir, "big"), 19<<20/10)
+		w.commit("a.txt", fmt.Sprint(i))
+		all.Go(func() {
+			code, errs := w.try("push", url, fmt.Sprint("main:b", i))
+			if code == 0 {
+				return
+			}
+			refused.Add(1)
+			if !strings.Contains(errs, "413") && !strings.Contains(errs, "TANAJURA_MAX_REPOSITORY") {
+				t.Errorf("the refusal reads %q", errs)
+			}
+		})
+	}
+	all.Wait()
+	settled(t, h, "orders")
+	size := int64(0)
+	err := filepath.WalkDir(filepath.Join(h.Dir, "orders.git"), func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		size += info.Size()
+		return err
+	})
+	if most := limits.Repository + limits.Push + 1<<20; err != nil || size > most || refused.Load() == 0 || refused.Load() == pushes {
+		t.Errorf("%d of %d pushes are refused, and the repository has %d bytes, %v, want at most %d", refused.Load(), pushes, size, err, most)
+	}
 }
 
 // A big pack streams: what the hub's own process holds does not grow with it.

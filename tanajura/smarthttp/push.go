@@ -36,6 +36,7 @@ func (x *exchange) push(name string) error {
 	if err := x.openBody(x.hub.Limits().Push, "a push (TANAJURA_MAX_PUSH)"); err != nil {
 		return err
 	}
+	x.body.room = func(bytes int) error { return x.hub.Receive(name, int64(bytes)) }
 	commands, head, err := readCommands(x.body)
 	if err != nil {
 		var status *statusError
@@ -62,7 +63,7 @@ func (x *exchange) push(name string) error {
 		stdout:   held,
 		answer:   out,
 	})
-	x.hub.Pushed(name, x.body.count)
+	x.hub.Pushed(name)
 	commit := x.moved(name, before, commands)
 	if err != nil && commit == "" {
 		return breakOff(out, commands, err)
