@@ -4,6 +4,14 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
+// TokenReviewerName names the ClusterRole that lets hubs ask whose tokens are.
+// Its binding for one devspace is this name, a hyphen and the devspace's.
+const TokenReviewerName = "formicarium-token-reviewer"
+
+// authorityPath is where the hub finds its devspace's authority: the Secret
+// api.AuthorityName, which is no part of the manifests, since it holds a key.
+const authorityPath = "/var/run/formicarium/authority"
+
 // DevspaceSettings are what differs between devspaces.
 type DevspaceSettings struct {
 	// Name is the devspace's name and its namespace's.

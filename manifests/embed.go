@@ -50,6 +50,13 @@ var words = map[string]any{
 	"configuration":   ConfigurationName,
 	"webhookNames":    api.WebhookNames(),
 	"jaeger":          JaegerName,
+	"authority":       api.AuthorityName,
+	"authorityPath":   authorityPath,
+	"developer":       api.DeveloperAccount,
+	"tokenReviewer":   TokenReviewerName,
+	"resourceGroup":   api.ResourceGroup,
+	"repositories":    api.ResourceRepositories,
+	"stingers":        api.ResourceStingers,
 }
 
 // render executes every template of folder, in the order of their names, and
