@@ -20,6 +20,7 @@ type config struct {
 	bind      string
 	port      int
 	auth      string
+	authority string // directory
 	limits    hub.Limits
 	stingers  []string
 	static    tell.Static // of stingers; nil where pods are watched or nobody is told
@@ -29,6 +30,12 @@ type config struct {
 	logLevel  string
 }
 
+// The kinds of TANAJURA_AUTH.
+const (
+	authKubernetes = "kubernetes"
+	authNone       = "none"
+)
+
 const maxInt = int(^uint(0) >> 1)
 
 // readConfig reads the environment and reports all faults at once.
@@ -36,15 +43,17 @@ func readConfig(getenv func(string) string) (config, error) {
 	r := env.NewReader(getenv)
 	// The variable is there in every pod, and is what client-go goes by.
 	inCluster := getenv("KUBERNETES_SERVICE_HOST") != ""
-	bind := "127.0.0.1"
+	bind, auth := "127.0.0.1", authNone
 	if inCluster {
 		bind = "" // all addresses of whichever families there are
+		auth = authKubernetes
 	}
 	cfg := config{
-		dir:  r.String("TANAJURA_DIR", "/var/lib/tanajura"),
-		bind: r.String("TANAJURA_BIND", bind),
-		port: r.Int("TANAJURA_PORT", api.HubPort, 0, 65535),
-		auth: r.OneOf("TANAJURA_AUTH", "none", "none"),
+		dir:       r.String("TANAJURA_DIR", "/var/lib/tanajura"),
+		bind:      r.String("TANAJURA_BIND", bind),
+		port:      r.Int("TANAJURA_PORT", api.HubPort, 0, 65535),
+		auth:      r.OneOf("TANAJURA_AUTH", auth, authKubernetes, authNone),
+		authority: r.Directory("TANAJURA_AUTHORITY", "/var/run/formicarium/authority"),
 		limits: hub.Limits{
 			Push:         int64(r.Int("TANAJURA_MAX_PUSH", 1<<30, 1, maxInt)),
 			Repository:   int64(r.Int("TANAJURA_MAX_REPOSITORY", 4<<30, 1, maxInt)),
@@ -64,14 +73,15 @@ func readConfig(getenv func(string) string) (config, error) {
 func (c *config) validate() error {
 	var faults []error
 	address, err := netip.ParseAddr(c.bind)
-	switch {
-	case c.inCluster && c.bind == "":
-	case err != nil:
+	if everywhere := c.inCluster && c.bind == ""; err != nil && !everywhere {
 		faults = append(faults, fmt.Errorf("TANAJURA_BIND=%q: want an IP address", c.bind))
-	case !c.inCluster && c.auth == "none" && !address.IsLoopback():
-		faults = append(faults, fmt.Errorf("TANAJURA_BIND=%q: with TANAJURA_AUTH=none anyone who reaches this address could push code: outside Kubernetes only a loopback address such as 127.0.0.1 is allowed", c.bind))
+	} else if c.auth == authNone && !address.IsLoopback() {
+		faults = append(faults, fmt.Errorf("TANAJURA_BIND=%q: with TANAJURA_AUTH=%s anyone who reaches this address could push code: only a loopback address such as 127.0.0.1 is allowed", c.bind, c.auth))
 	}
-	if c.inCluster && c.namespace == "" && len(c.stingers) == 0 {
+	if c.auth == authKubernetes && !c.inCluster {
+		faults = append(faults, fmt.Errorf("TANAJURA_AUTH=%q: outside a pod there is no API server to ask: want %s", c.auth, authNone))
+	}
+	if c.auth == authKubernetes && c.namespace == "" {
 		faults = append(faults, fmt.Errorf("%s=%q: want this pod's namespace (from the downward API)", api.EnvPodNamespace, ""))
 	}
 	if len(c.stingers) > 0 {

@@ -16,8 +16,12 @@
 //	TANAJURA_DIR               where the repositories are (/var/lib/tanajura)
 //	TANAJURA_PORT              port to listen on, 0 for any free one (3002)
 //	TANAJURA_BIND              address to listen on (127.0.0.1; in a pod all)
-//	TANAJURA_AUTH              who may use it: "none" asks nobody, and is for the
-//	                           pod network or a loopback address only (none)
+//	TANAJURA_AUTH              who may use it: "kubernetes" has the API server say
+//	                           who brings a token and what he may do, and serves TLS
+//	                           (package guard; in a pod); "none" asks nobody, serves
+//	                           plain HTTP, and is for a loopback address only (elsewhere)
+//	TANAJURA_AUTHORITY         directory with the devspace's authority, tls.crt and
+//	                           tls.key (/var/run/formicarium/authority)
 //	TANAJURA_STINGERS          SERVICE=URL[,…]: Stingers to tell in place of those
 //	                           found in the cluster
 //	TANAJURA_MAX_PUSH          most bytes of one push, packed (1 GiB)

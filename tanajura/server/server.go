@@ -7,9 +7,13 @@
 //	GET    /api/repositories                      200 api.RepositoryList
 //	GET    /api/repositories/NAME                 200 api.Repository · 404
 //	DELETE /api/repositories/NAME                 204 · 404
+//	POST   /api/certificates {"request": PEM}     201 api.Certificate
+//	/NAME.git/…                                   see package smarthttp
 //	GET    /api/version                           200 {"version": "v1.2.3"}
 //	GET    /healthz, /readyz                      200 "ok" · 503 and why
-//	/NAME.git/…                                   see package smarthttp
+//
+// Where there is a Guard (package guard), all but the three last-named of these needs
+// a token and the right to what is asked for: 401 and 403.
 //
 // Every other answer of /api is an api.Error. There are no CORS headers, and a
 // body must be application/json, so that no web page can use a hub on the
@@ -31,12 +35,14 @@ import (
 
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/internal/version"
+	"github.com/formicarium/formicarium/tanajura/guard"
 	"github.com/formicarium/formicarium/tanajura/hub"
 	"github.com/formicarium/formicarium/tanajura/smarthttp"
 )
 
 // maxBody bounds the body of an /api request: a name of 63 characters and its
-// JSON, and ample room for fields to come.
+// JSON, or a certificate request of some 400 bytes, and ample room for fields to
+// come.
 const maxBody = 4 << 10
 
 // bodyTime is how long the body of an /api request may take: it fits into one
@@ -51,7 +57,11 @@ type Options struct {
 	// Ready reports why the hub cannot serve yet, beside what the hub's own
 	// directory says; nil always can.
 	Ready func() error
-	Log   *slog.Logger
+	// Guard decides who may do what; nil lets everybody do everything.
+	Guard *guard.Guard
+	// Signer signs the certificates of those whom the guard knows.
+	Signer Signer
+	Log    *slog.Logger
 }
 
 // New returns the handler of all that Tanajura serves.
@@ -66,25 +76,32 @@ func New(options Options) http.Handler {
 	engine.NoRoute(func(c *gin.Context) { fail(c, http.StatusNotFound, "there is nothing here") })
 	engine.NoMethod(func(c *gin.Context) { fail(c, http.StatusMethodNotAllowed, "this method is not served here") })
 
-	engine.POST("/api/repositories", s.create)
-	engine.GET("/api/repositories", s.list)
-	engine.GET("/api/repositories/:name", s.get)
-	engine.DELETE("/api/repositories/:name", s.delete)
+	engine.POST("/api/repositories", s.needs("create", s.create))
+	engine.GET("/api/repositories", s.needs("list", s.list))
+	engine.GET("/api/repositories/:name", s.needs("get", s.get))
+	engine.DELETE("/api/repositories/:name", s.needs("delete", s.delete))
+	engine.POST(api.PathCertificates, s.certify)
 	engine.GET("/api/version", func(c *gin.Context) {
 		c.JSON(http.StatusOK, gin.H{"version": version.String()})
 	})
 	engine.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	engine.GET("/readyz", s.ready)
 
-	return s.logged(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return s.logged(s.Guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if seen, ok := w.(*statusWriter); ok {
+			caller, _ := guard.From(r.Context())
+			seen.by = caller.Name
+		}
 		// git's requests pass gin by: they stream, and any name may stand
 		// first in their path.
 		if smarthttp.Handles(r.URL.Path) {
-			options.Git.ServeHTTP(w, r)
+			if s.Guard.Allow(w, r, gitRight(smarthttp.Access(r))) {
+				options.Git.ServeHTTP(w, r)
+			}
 			return
 		}
 		engine.ServeHTTP(w, r)
-	}))
+	})))
 }
 
 type server struct{ Options }
@@ -218,7 +235,7 @@ func (s *server) logged(next http.Handler) http.Handler {
 				level = slog.LevelDebug
 			}
 			s.Log.Log(r.Context(), level, "request", "method", r.Method, "path", r.URL.Path, "status", seen.status,
-				"from", r.RemoteAddr, "took", time.Since(start).Round(10*time.Microsecond))
+				"from", r.RemoteAddr, "by", seen.by, "took", time.Since(start).Round(10*time.Microsecond))
 		}()
 		next.ServeHTTP(seen, r)
 		if r.ContentLength != 0 {
@@ -228,10 +245,11 @@ func (s *server) logged(next http.Handler) http.Handler {
 	})
 }
 
-// statusWriter remembers the status.
+// statusWriter remembers the status, and who asked.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
+	by     string // empty: nobody was asked to say
 }
 
 func (w *statusWriter) WriteHeader(status int) {

@@ -76,6 +76,16 @@ func Handles(path string) bool {
 	return strings.HasSuffix(path, ".git") || strings.Contains(path, ".git/")
 }
 
+// Access returns which repository a request is about, empty where it is none, and
+// whether it is part of a push.
+func Access(r *http.Request) (repository string, changes bool) {
+	name, what, err := splitPath(r.URL.Path)
+	if err != nil {
+		return "", false
+	}
+	return name, what == string(receivePack) || what == "info/refs" && r.URL.Query().Get("service") == string(receivePack)
+}
+
 // service is one of git's two.
 type service string
 

@@ -4,6 +4,8 @@
 //	stingers := tell.New(watch.Targets)
 //	for outcome := range stingers.Tell(ctx, "orders", commit) { … }
 //
+// In a devspace hub and Stinger know each other by certificates (NewMutual).
+//
 // Where the Stingers are is another's knowledge: a watch on pods (package
 // podwatch) or a fixed list (Static).
 package tell
@@ -15,20 +17,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"sync"
 	"time"
 
 	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/identity"
 )
 
 // Target is one container's Stinger.
 type Target struct {
 	Pod       string
 	Container string
-	URL       string // without a path: "http://10.1.2.3:24000"
+	URL       string // without a path: "https://10.1.2.3:24000"
+	// Identity is what the certificate of a Stinger at an https URL has to
+	// show; the zero one is of a Stinger outside a devspace, which is known by the
+	// URL's host.
+	Identity identity.Identity
 }
 
 // Find returns the Stingers of a service that can be asked now.
@@ -49,16 +55,17 @@ type Stingers struct {
 	client *http.Client
 }
 
-// New returns Stingers that asks those which find finds. It speaks plain HTTP
-// and never uses a proxy: pods are asked directly.
-func New(find Find) *Stingers {
-	transport := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+// New returns Stingers that asks those which find finds. It proves to none who it
+// is, and never uses a proxy: pods are asked directly.
+func New(find Find) *Stingers { return WithTransport(find, newTransport()) }
+
+func newTransport() *http.Transport {
+	return &http.Transport{
+		DialContext:         dial,
 		MaxIdleConns:        maxIdle,
 		MaxIdleConnsPerHost: 4,
 		IdleConnTimeout:     10 * time.Minute, // between two saves
 	}
-	return WithTransport(find, transport)
 }
 
 // WithTransport is New with a transport of the caller's, such as one that adds
@@ -92,7 +99,12 @@ func (s *Stingers) Tell(ctx context.Context, service, commit string) <-chan api.
 func (s *Stingers) ask(ctx context.Context, target Target, commit string) api.Outcome {
 	start := time.Now()
 	outcome := api.Outcome{Pod: target.Pod, Container: target.Container}
-	result, err := s.pull(ctx, target.URL, commit)
+	base, err := target.base()
+	if err != nil {
+		outcome.Error = err.Error()
+		return outcome
+	}
+	result, err := s.pull(toward(ctx, target), base, commit)
 	outcome.Millis = float64(time.Since(start).Microseconds()) / 1000
 	outcome.Result = result
 	if err != nil {

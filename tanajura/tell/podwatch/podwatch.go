@@ -27,6 +27,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/identity"
 	"github.com/formicarium/formicarium/tanajura/tell"
 )
 
@@ -162,7 +163,8 @@ func stingers(pod *corev1.Pod) ([]tell.Target, error) {
 		targets = append(targets, tell.Target{
 			Pod:       pod.Name,
 			Container: endpoint.Container,
-			URL:       "http://" + net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(endpoint.Port)),
+			URL:       "https://" + net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(endpoint.Port)),
+			Identity:  identity.Identity{Devspace: pod.Namespace, Kind: identity.Pod, Name: pod.Name, UID: string(pod.UID)},
 		})
 	}
 	return targets, nil

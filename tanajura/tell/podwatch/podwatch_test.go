@@ -14,10 +14,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
 
 	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/identity"
 	"github.com/formicarium/formicarium/tanajura/tell"
 )
 
@@ -26,7 +28,7 @@ const namespace = "mine"
 func pod(name, service string, change ...func(*corev1.Pod)) *corev1.Pod {
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: name, Namespace: namespace,
+			Name: name, Namespace: namespace, UID: types.UID("uid-of-" + name),
 			Labels:      map[string]string{api.LabelService: service},
 			Annotations: map[string]string{api.AnnotationStatus: `{"stingers":[{"container":"app","port":24000}]}`, "other": "dropped"},
 		},
@@ -96,9 +98,13 @@ func TestTargets(t *testing.T) {
 	)
 	w := start(t, client)
 	eventually(t, "the list arrives", func() bool { return w.Ready() == nil })
-	want := []string{"orders-1/app=http://10.0.0.1:24000", "orders-2/app=http://[fd00::2]:24000", "orders-2/worker=http://[fd00::2]:24001"}
+	want := []string{"orders-1/app=https://10.0.0.1:24000", "orders-2/app=https://[fd00::2]:24000", "orders-2/worker=https://[fd00::2]:24001"}
 	if got := w.urls("orders"); !slices.Equal(got, want) {
 		t.Errorf("Targets = %v, want %v", got, want)
+	}
+	identified := identity.Identity{Devspace: namespace, Kind: identity.Pod, Name: "orders-2", UID: "uid-of-orders-2"}
+	if got := w.Targets("orders"); !slices.ContainsFunc(got, func(target tell.Target) bool { return target.Identity == identified }) {
+		t.Errorf("no target is %s: %+v", identified, got)
 	}
 	if got := w.urls("nope"); got != nil {
 		t.Errorf("a service without pods has %v", got)
@@ -153,7 +159,7 @@ func TestOnStart(t *testing.T) {
 		t.Helper()
 		select {
 		case got := <-started:
-			if want := "orders " + pod + " http://10.0.0.1:24000"; got != want {
+			if want := "orders " + pod + " https://10.0.0.1:24000"; got != want {
 				t.Errorf("%s: told of %q, want %q", what, got, want)
 			}
 		case <-time.After(20 * time.Second):
