@@ -6,12 +6,13 @@
 //	… push to url …
 //	if h.Head("orders") != commit { … }
 //
+// NewSecure's is the hub of a devspace, with TLS and tokens.
+//
 // It serves what the program tanajura serves, with the real git below. The hub
 // ends with the test, and its files are the test's temporary directory.
 package hubtest
 
 import (
-	"io"
 	"log/slog"
 	"net/http/httptest"
 	"slices"
@@ -19,6 +20,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/formicarium/formicarium/internal/identity"
+	"github.com/formicarium/formicarium/tanajura/authority"
+	"github.com/formicarium/formicarium/tanajura/guard"
 	"github.com/formicarium/formicarium/tanajura/hub"
 	"github.com/formicarium/formicarium/tanajura/server"
 	"github.com/formicarium/formicarium/tanajura/smarthttp"
@@ -49,15 +53,40 @@ func New(t testing.TB) *Hub {
 // NewWithLimits is New with other limits than the defaults.
 func NewWithLimits(t testing.TB, limits hub.Limits) *Hub {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	return start(t, limits, security{})
+}
+
+var silent = slog.New(slog.DiscardHandler)
+
+// security is what a hub has that knows who asks; nothing where it asks nobody.
+type security struct {
+	guard  *guard.Guard
+	keeper *authority.Keeper
+}
+
+func start(t testing.TB, limits hub.Limits, known security) *Hub {
+	t.Helper()
 	h := &Hub{Dir: t.TempDir(), t: t, stingers: map[string][]tell.Target{}}
-	opened, err := hub.Open(h.Dir, limits, log)
+	opened, err := hub.Open(h.Dir, limits, silent)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.hub = opened
-	git := smarthttp.New(opened, smarthttp.Options{Teller: tell.New(h.targets), Log: log})
-	listening := httptest.NewServer(server.New(server.Options{Hub: opened, Git: git, Log: log}))
+	teller := tell.New(h.targets)
+	if known.keeper != nil {
+		teller = tell.NewMutual(h.targets, known.keeper)
+	}
+	listening := httptest.NewUnstartedServer(server.New(server.Options{
+		Hub: opened, Git: smarthttp.New(opened, smarthttp.Options{Teller: teller, Log: silent}), Log: silent,
+		Guard: known.guard, Signer: known.keeper,
+	}))
+	listening.Config.ErrorLog = slog.NewLogLogger(silent.Handler(), slog.LevelWarn)
+	if known.keeper != nil {
+		listening.TLS = identity.ServerConfig(known.keeper.Certificate, known.keeper.Roots)
+		listening.StartTLS()
+	} else {
+		listening.Start()
+	}
 	h.URL = listening.URL
 	h.close = sync.OnceFunc(func() {
 		listening.CloseClientConnections()
