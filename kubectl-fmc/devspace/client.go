@@ -12,6 +12,7 @@ package devspace
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"k8s.io/client-go/dynamic"
@@ -24,7 +25,7 @@ type Client struct {
 	Config  *rest.Config
 	Kube    kubernetes.Interface
 	Dynamic dynamic.Interface
-	// Dial gives an HTTP client whose connections lead to a port of a pod.
+	// Dial gives an HTTP transport whose connections lead to a port of a pod.
 	// Tests put a loopback server in its place.
 	Dial PodDialer
 	// Connect opens one connection to a port of a pod.
@@ -37,6 +38,9 @@ type Client struct {
 	FollowEvery time.Duration
 	// Answer is how long a pod may take to answer a small question.
 	Answer time.Duration
+
+	mu         sync.Mutex
+	developers map[string]*developer // by devspace
 }
 
 // DefaultPoll is short enough not to be felt and asks the API server for a few

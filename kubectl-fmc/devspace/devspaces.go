@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // Devspace is one devspace of a cluster.
@@ -38,6 +39,9 @@ type CreateConfig struct {
 	Pods                  int
 	HubStorage, HubMemory string
 }
+
+// tokenReviewer names the ClusterRole with which each hub has tokens reviewed.
+const tokenReviewer = "formicarium-token-reviewer"
 
 // NoDevspaceError says that a devspace does not exist, or that a namespace is
 // none.
@@ -118,15 +122,33 @@ func (c *Client) CreateDevspace(ctx context.Context, cfg CreateConfig, out io.Wr
 	if err != nil {
 		return err
 	}
-	for _, object := range objects {
-		if err := c.apply(ctx, object); err != nil {
-			return explainForbidden(err, "making a devspace needs rights on namespaces and what is in them")
-		}
+	if err := c.applyDevspace(ctx, cfg.Name, objects); err != nil {
+		return explainForbidden(err, "making a devspace needs rights on namespaces and what is in them, and to bind the ClusterRole "+tokenReviewer)
 	}
 	if err := c.waitDeployment(ctx, cfg.Name, api.HubName, out); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "devspace %s is ready (%s)\n", cfg.Name, seconds(time.Since(started)))
+	return nil
+}
+
+// applyDevspace applies a devspace's objects, the namespace first, and then the
+// authority that the hub needs to start.
+func (c *Client) applyDevspace(ctx context.Context, name string, objects []*unstructured.Unstructured) error {
+	for _, object := range objects {
+		if object.GetKind() == "Deployment" {
+			authority, err := c.keepAuthority(ctx, name)
+			if err != nil {
+				return err
+			}
+			if err := noteAuthority(object, authority); err != nil {
+				return err
+			}
+		}
+		if err := c.apply(ctx, object); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -165,12 +187,17 @@ func (c *Client) whoAmI(ctx context.Context) string {
 	return review.Status.UserInfo.Username
 }
 
-// DeleteDevspace deletes a devspace and returns when it is gone. One that is
-// being deleted already is waited for.
+// DeleteDevspace deletes a devspace, with its right to have tokens reviewed, and
+// returns when it is gone. One that is being deleted already is waited for.
 func (c *Client) DeleteDevspace(ctx context.Context, name string, out io.Writer) error {
 	started := time.Now()
 	if _, err := c.GetDevspace(ctx, name); err != nil {
 		return err
+	}
+	// First, since the namespace is what a second delete finds the devspace by.
+	unbound := c.unbind(ctx, api.LabelDevspace+"="+name, out)
+	if unbound != nil && !apierrors.IsForbidden(unbound) {
+		return unbound
 	}
 	err := c.Kube.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{})
 	// Conflict is the answer where it is being deleted already.
@@ -181,5 +208,22 @@ func (c *Client) DeleteDevspace(ctx context.Context, name string, out io.Writer)
 		return err
 	}
 	fmt.Fprintf(out, "devspace %s is gone (%s)\n", name, seconds(time.Since(started)))
+	return explainForbidden(unbound, fmt.Sprintf("the devspace is gone, but for what a cluster administrator has to remove: kubectl delete clusterrolebinding -l %s=%s", api.LabelDevspace, name))
+}
+
+// unbind deletes the bindings of ClusterRoles that devspaces have and a selector
+// selects.
+func (c *Client) unbind(ctx context.Context, selector string, out io.Writer) error {
+	all := c.Kube.RbacV1().ClusterRoleBindings()
+	found, err := all.List(ctx, metav1.ListOptions{LabelSelector: managed + "," + selector})
+	if err != nil {
+		return fmt.Errorf("listing clusterrolebindings: %w", err)
+	}
+	for _, binding := range found.Items {
+		if err := all.Delete(ctx, binding.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("deleting clusterrolebinding/%s: %w", binding.Name, err)
+		}
+		fmt.Fprintf(out, "deleted clusterrolebinding/%s\n", binding.Name)
+	}
 	return nil
 }

@@ -26,7 +26,7 @@ type Target func(ctx context.Context) (pod string, port int, err error)
 //
 //	f := devspace.NewForwarder(config, "mine", devspace.FixedPod("tanajura-7c9f", 3002))
 //	defer f.Close()
-//	client := &http.Client{Transport: f.Transport()}
+//	client := &http.Client{Transport: f.Transport(nil)}
 //
 // One connection to the API server carries all of them. It is kept, and made
 // anew when it ended or the pod was replaced. A Forwarder may be used by
@@ -86,22 +86,34 @@ type PodTransport interface {
 	Close() error
 }
 
-// PodDialer returns a transport to a pod of namespace.
-type PodDialer func(namespace string, target Target) PodTransport
+// PodDialer returns a transport to a pod of namespace. Requests by https go over
+// what secure makes of a connection.
+type PodDialer func(namespace string, target Target, secure Secure) PodTransport
 
 // forwardPods is the PodDialer that goes through the API server.
 func forwardPods(config *rest.Config) PodDialer {
-	return func(namespace string, target Target) PodTransport {
-		return NewForwarder(config, namespace, target).Transport()
+	return func(namespace string, target Target, secure Secure) PodTransport {
+		return NewForwarder(config, namespace, target).Transport(secure)
 	}
 }
 
 // Transport returns an http.RoundTripper whose every connection is made by
-// Dial, whatever the request's host. Where a request fails, the next one
-// starts with a new connection to the API server. Closing it closes f.
-func (f *Forwarder) Transport() PodTransport {
+// Dial, whatever the request's host, and secured for https. Where a request
+// fails, the next one starts with a new connection to the API server. Closing it
+// closes f.
+func (f *Forwarder) Transport(secure Secure) PodTransport {
 	return &forwardTransport{f: f, http: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return f.Dial(ctx) },
+		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			if secure == nil {
+				return nil, errors.New("this connection is for plain HTTP only")
+			}
+			conn, err := f.Dial(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return secure(ctx, conn)
+		},
 		// One warm connection is enough for a developer's saves; the others
 		// are for what runs beside them.
 		MaxIdleConnsPerHost: 4,

@@ -83,7 +83,7 @@ func (c *Client) metrics(ctx context.Context, pods []corev1.Pod) []metricsPage {
 			pages[i].err = fmt.Errorf("it has no netra: %s", orElse(status.Skipped[api.InjectNetra], "it did not ask for it"))
 			return
 		}
-		pages[i].text, pages[i].err = c.ask(ctx, &pods[i], netraAdminPort(&pods[i]), "/metrics")
+		pages[i].text, pages[i].err = c.askNetra(ctx, &pods[i], "/metrics")
 	})
 	return pages
 }

@@ -1,7 +1,9 @@
 package devspace
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,13 +12,14 @@ import (
 	"time"
 
 	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/identity"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // hubURL is the hub's address on a transport that leads there whatever the
 // address is.
-const hubURL = "http://" + api.HubName
+const hubURL = "https://" + api.HubName
 
 // answerTimeout bounds how long a pod may take to begin its answer to a small
 // question; a laptop that slept leaves connections that never answer.
@@ -31,8 +34,13 @@ type Hub struct {
 // Hub returns the hub of a devspace. The connection to it is made when it is
 // first used, and kept.
 func (c *Client) Hub(devspace string) *Hub {
-	transport := c.Dial(devspace, c.hubPod(devspace))
-	return &Hub{client: &http.Client{Transport: transport}, close: transport.Close}
+	d := c.developer(devspace)
+	transport := c.Dial(devspace, c.hubPod(devspace), d.secureHub)
+	return &Hub{close: transport.Close, client: &http.Client{
+		Transport: &authorized{d, transport},
+		// It sends nobody elsewhere.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 }
 
 // hubPod finds the hub's pod.
@@ -67,6 +75,29 @@ func (h *Hub) Repositories(ctx context.Context) (map[string]api.Repository, erro
 	return byName, nil
 }
 
+// certificate asks for the certificate that Stingers know a developer by.
+func (h *Hub) certificate(ctx context.Context) (*tls.Certificate, error) {
+	key, csr, err := identity.NewRequest()
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(api.CertificateRequest{Request: string(csr)})
+	if err != nil {
+		return nil, fmt.Errorf("encoding a certificate request: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	text, err := request(ctx, h.client, http.MethodPost, hubURL+api.PathCertificates, body)
+	if err != nil {
+		return nil, err
+	}
+	var answer api.Certificate
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return nil, fmt.Errorf("parsing the answer: %w", err)
+	}
+	return identity.Pair(answer.Certificate, key)
+}
+
 // maxAnswer bounds an answer of JSON or metrics: a page of metrics with 200
 // peers is about 100 KiB.
 const maxAnswer = 16 << 20
@@ -75,7 +106,7 @@ const maxAnswer = 16 << 20
 func getJSON(ctx context.Context, client *http.Client, url string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	text, err := request(ctx, client, http.MethodGet, url)
+	text, err := request(ctx, client, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
@@ -85,11 +116,15 @@ func getJSON(ctx context.Context, client *http.Client, url string, into any) err
 	return nil
 }
 
-// request sends a request without body and returns the answer's.
-func request(ctx context.Context, client *http.Client, method, url string) ([]byte, error) {
-	r, err := http.NewRequestWithContext(ctx, method, url, nil)
+// request sends a request, with a body of JSON where it is not nil, and returns
+// the answer's body.
+func request(ctx context.Context, client *http.Client, method, url string, body []byte) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
 	}
 	response, err := client.Do(r)
 	if err != nil {
@@ -137,25 +172,30 @@ func stingers(pod *corev1.Pod) []stinger {
 	return found
 }
 
-// ask asks a port of a pod a small question, which it answers within c.Answer.
-func (c *Client) ask(ctx context.Context, pod *corev1.Pod, port int, path string) ([]byte, error) {
+// askNetra asks a pod's netra, which asks nobody who they are, for a page.
+func (c *Client) askNetra(ctx context.Context, pod *corev1.Pod, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Answer)
 	defer cancel()
-	return c.send(ctx, pod, port, http.MethodGet, path)
+	transport := c.Dial(pod.Namespace, FixedPod(pod.Name, netraAdminPort(pod)), nil)
+	defer transport.Close()
+	return request(ctx, &http.Client{Transport: transport}, http.MethodGet, "http://"+pod.Name+path, nil)
 }
 
-// send sends one request to a port of a pod, over a connection of its own. The
-// answer may take as long as ctx lasts.
-func (c *Client) send(ctx context.Context, pod *corev1.Pod, port int, method, path string) ([]byte, error) {
-	transport := c.Dial(pod.Namespace, FixedPod(pod.Name, port))
+// send sends one request to a Stinger, over a connection of its own. The answer
+// may take as long as ctx lasts.
+func (c *Client) send(ctx context.Context, s stinger, method, path string) ([]byte, error) {
+	secure := c.developer(s.pod.Namespace).secureStinger(s.pod)
+	transport := c.Dial(s.pod.Namespace, FixedPod(s.pod.Name, s.endpoint.Port), secure)
 	defer transport.Close()
-	return request(ctx, &http.Client{Transport: transport}, method, "http://"+pod.Name+path)
+	return request(ctx, &http.Client{Transport: transport}, method, "https://"+s.pod.Name+path, nil)
 }
 
 // stingerStatus asks a Stinger how it is.
 func (c *Client) stingerStatus(ctx context.Context, s stinger) (api.StingerStatus, error) {
 	var status api.StingerStatus
-	text, err := c.ask(ctx, s.pod, s.endpoint.Port, "/status")
+	ctx, cancel := context.WithTimeout(ctx, c.Answer)
+	defer cancel()
+	text, err := c.send(ctx, s, http.MethodGet, "/status")
 	if err != nil {
 		return status, fmt.Errorf("asking %s/%s for its status: %w", s.pod.Name, s.endpoint.Container, err)
 	}

@@ -45,7 +45,7 @@ func (c *Client) Restart(ctx context.Context, devspace, name string, out io.Writ
 // how long is enough is the caller's to say.
 func (c *Client) restartOne(ctx context.Context, s stinger, out io.Writer) error {
 	started := time.Now()
-	if _, err := c.send(ctx, s.pod, s.endpoint.Port, http.MethodPost, "/reset"); err != nil {
+	if _, err := c.send(ctx, s, http.MethodPost, "/reset"); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("waiting too long (--timeout); it goes on by itself, see kubectl fmc status: %w", err)
 		}

@@ -52,6 +52,10 @@ func (c *Client) Uninstall(ctx context.Context, all bool, out io.Writer) error {
 	if err := c.waitGone(ctx, api.SystemNamespace, out); err != nil {
 		return err
 	}
+	// Those of devspaces that kubectl deleted.
+	if err := c.unbind(ctx, api.LabelDevspace, out); err != nil {
+		return err
+	}
 	for _, kind := range []string{"ClusterRoleBinding", "ClusterRole", "PriorityClass"} {
 		if err := c.deleteAll(ctx, kind, out); err != nil {
 			return err
