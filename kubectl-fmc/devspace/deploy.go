@@ -2,6 +2,7 @@ package devspace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -139,6 +140,10 @@ func (c *Client) inspectService(ctx context.Context, pod *corev1.Pod) []problem 
 			continue
 		}
 		status, err := c.stingerStatus(ctx, s)
+		var unknown *notKnownError
+		if errors.As(err, &unknown) {
+			return append(problems, problem{text: "its Stinger cannot be asked: " + unknown.Error(), patience: endlessPatience})
+		}
 		if err != nil {
 			continue // it is starting
 		}

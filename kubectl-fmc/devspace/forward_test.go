@@ -138,7 +138,7 @@ func post(client *http.Client, path, body string) (string, error) {
 func TestForwarderCarriesRequestsOverOneConnection(t *testing.T) {
 	server := newPortForwardServer(t, echo(t))
 	f := NewForwarder(&rest.Config{Host: server.URL}, "mine", FixedPod("tanajura-1", 3002))
-	client := &http.Client{Transport: f.Transport()}
+	client := &http.Client{Transport: f.Transport(nil)}
 	defer f.Close()
 	var wait sync.WaitGroup
 	for i := range 20 {
@@ -165,7 +165,7 @@ func TestForwarderReconnects(t *testing.T) {
 		return pod, 3002, nil
 	}
 	f := NewForwarder(&rest.Config{Host: server.URL}, "mine", target)
-	client := &http.Client{Transport: f.Transport()}
+	client := &http.Client{Transport: f.Transport(nil)}
 	defer f.Close()
 	if _, err := post(client, "/a", "1"); err != nil {
 		t.Fatal(err)
@@ -194,7 +194,7 @@ func TestForwarderTellsTheReason(t *testing.T) {
 	server := newPortForwardServer(t, "127.0.0.1:1")
 	f := NewForwarder(&rest.Config{Host: server.URL}, "mine", FixedPod("tanajura-1", 3002))
 	defer f.Close()
-	_, err := post(&http.Client{Transport: f.Transport()}, "/", "")
+	_, err := post(&http.Client{Transport: f.Transport(nil)}, "/", "")
 	if err == nil || !strings.Contains(err.Error(), "connection refused by port 3002") {
 		t.Errorf("error = %v, want the pod's reason", err)
 	}

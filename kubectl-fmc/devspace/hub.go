@@ -184,7 +184,10 @@ func (c *Client) askNetra(ctx context.Context, pod *corev1.Pod, path string) ([]
 // send sends one request to a Stinger, over a connection of its own. The answer
 // may take as long as ctx lasts.
 func (c *Client) send(ctx context.Context, s stinger, method, path string) ([]byte, error) {
-	secure := c.developer(s.pod.Namespace).secureStinger(s.pod)
+	secure, err := c.developer(s.pod.Namespace).secureStinger(ctx, s.pod)
+	if err != nil {
+		return nil, err
+	}
 	transport := c.Dial(s.pod.Namespace, FixedPod(s.pod.Name, s.endpoint.Port), secure)
 	defer transport.Close()
 	return request(ctx, &http.Client{Transport: transport}, method, "https://"+s.pod.Name+path, nil)

@@ -33,7 +33,7 @@ func TestGraph(t *testing.T) {
 		}
 		fmt.Fprint(w, page)
 	}
-	client := fakeClient(t, pods{"orders-1:14958": metrics, "orders-2:14958": metrics},
+	client := fakeClient(t, pods{"orders-1/14958": metrics, "orders-2/14958": metrics},
 		servicePod("orders", "orders-1", corev1.ConditionTrue), servicePod("orders", "orders-2", corev1.ConditionTrue),
 		servicePod("stock", "stock-1", corev1.ConditionTrue))
 	g, err := client.Graph(t.Context(), "mine")

@@ -102,7 +102,7 @@ func TestRolloutTellsWhatItWaitsFor(t *testing.T) {
 			if test.change != nil {
 				test.change(pod)
 			}
-			client := fakeClient(t, pods{"orders-1:24000": answer(test.status)}, append(deployment("orders", 0), pod)...)
+			client := fakeClient(t, pods{"orders-1/24000": answer(test.status)}, append(deployment("orders", 0), pod, hubPod())...)
 			out, err := waitFor(t, client)
 			if !strings.Contains(out, test.printed) || strings.Count(out, test.printed) != 1 {
 				t.Errorf("printed %q, want one line with %q", out, test.printed)

@@ -164,7 +164,7 @@ func slowPod(t *testing.T) (http.HandlerFunc, func()) {
 // A process that needs its grace takes longer than a small question may.
 func TestRestartTakesItsTime(t *testing.T) {
 	handler, release := slowPod(t)
-	client := fakeClient(t, pods{"orders-1:24000": handler}, append(deployment("orders", 1), servicePod("orders", "orders-1", corev1.ConditionTrue))...)
+	client := fakeClient(t, pods{"orders-1/24000": handler}, append(deployment("orders", 1), servicePod("orders", "orders-1", corev1.ConditionTrue), hubPod())...)
 	client.Answer = time.Millisecond
 	time.AfterFunc(100*client.Answer, release)
 	var out bytes.Buffer
@@ -172,7 +172,7 @@ func TestRestartTakesItsTime(t *testing.T) {
 		t.Errorf("restart = %v, printed %s", err, &out)
 	}
 	handler, _ = slowPod(t)
-	client = fakeClient(t, pods{"orders-1:24000": handler}, append(deployment("orders", 1), servicePod("orders", "orders-1", corev1.ConditionTrue))...)
+	client = fakeClient(t, pods{"orders-1/24000": handler}, append(deployment("orders", 1), servicePod("orders", "orders-1", corev1.ConditionTrue), hubPod())...)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	wantError(t, "restart beyond its time", client.Restart(ctx, "mine", "orders", &out), "--timeout")
@@ -188,11 +188,11 @@ func TestRestartGoesOn(t *testing.T) {
 	evicted.Status = corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted"}
 	done := servicePod("orders", "orders-9", corev1.ConditionFalse)
 	done.Status.Phase = corev1.PodSucceeded
-	objects := append(deployment("orders", 1), evicted, done)
+	objects := append(deployment("orders", 1), evicted, done, hubPod())
 	for _, name := range []string{"orders-1", "orders-2", "orders-3"} {
 		objects = append(objects, servicePod("orders", name, corev1.ConditionTrue))
 	}
-	client := fakeClient(t, pods{"orders-1:24000": fails, "orders-2:24000": restarts, "orders-3:24000": fails}, objects...)
+	client := fakeClient(t, pods{"orders-1/24000": fails, "orders-2/24000": restarts, "orders-3/24000": fails}, objects...)
 	var out bytes.Buffer
 	err := client.Restart(t.Context(), "mine", "orders", &out)
 	wantError(t, "restart", err, "orders-1/orders: ", "orders-3/orders: ", "exit 2")

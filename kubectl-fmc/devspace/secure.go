@@ -36,29 +36,33 @@ func (d *developer) secureHub(ctx context.Context, conn net.Conn) (net.Conn, err
 	return secured, nil
 }
 
-// secureStinger is the Secure for the Stingers of a pod, which know the developer
-// by its certificate.
-func (d *developer) secureStinger(pod *corev1.Pod) Secure {
+// secureStinger returns the Secure for the Stingers of a pod, which know the
+// developer by its certificate. That is got before there is a connection.
+func (d *developer) secureStinger(ctx context.Context, pod *corev1.Pod) (Secure, error) {
+	certificate, err := d.forStingers(ctx)
+	if err != nil {
+		return nil, &notKnownError{err}
+	}
+	roots, err := d.roots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	who := identity.Identity{Devspace: d.devspace, Kind: identity.Pod, Name: pod.Name, UID: string(pod.UID)}
+	config := identity.ClientConfig(who, roots, func() (*tls.Certificate, error) { return certificate, nil })
 	return func(ctx context.Context, conn net.Conn) (net.Conn, error) {
-		roots, err := d.roots(ctx)
-		if err != nil {
-			conn.Close()
-			return nil, err
-		}
-		certificate, err := d.forStingers(ctx)
-		if err != nil {
-			conn.Close()
-			return nil, err
-		}
-		who := identity.Identity{Devspace: d.devspace, Kind: identity.Pod, Name: pod.Name, UID: string(pod.UID)}
-		config := identity.ClientConfig(who, roots, func() (*tls.Certificate, error) { return certificate, nil })
 		secured, err := handshake(ctx, conn, config)
 		if err != nil {
 			return nil, explainStinger(pod, err)
 		}
 		return secured, nil
-	}
+	}, nil
 }
+
+// notKnownError says why the plugin has no certificate for Stingers, which is no
+// fault of theirs.
+type notKnownError struct{ error }
+
+func (e *notKnownError) Unwrap() error { return e.error }
 
 func handshake(ctx context.Context, conn net.Conn, config *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)

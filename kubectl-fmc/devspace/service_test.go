@@ -55,7 +55,7 @@ func newService(t *testing.T) *service {
 		t.Fatal(err)
 	}
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(address) }, FlushInterval: -1}
-	s.client = fakeClient(t, pods{"tanajura-1:3002": proxy.ServeHTTP, s.pod + ":24000": handler.ServeHTTP},
+	s.client = fakeClient(t, pods{"tanajura-1/3002": proxy.ServeHTTP, s.pod + "/24000": handler.ServeHTTP},
 		append(deployment("orders", 1), servicePod("orders", s.pod, corev1.ConditionTrue), hubPod(), mine())...)
 	s.client.Settle = 200 * time.Millisecond
 	// The fake knows no server-side apply.

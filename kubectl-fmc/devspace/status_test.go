@@ -14,9 +14,9 @@ func TestStatusComparesPodsWithTheHub(t *testing.T) {
 	delete(foreign.Labels, api.LabelManagedBy)
 	objects := append(deployment("orders", 1), foreign, servicePod("orders", "orders-1", corev1.ConditionTrue), servicePod("orders", "orders-2", corev1.ConditionTrue), hubPod(), mine())
 	client := fakeClient(t, pods{
-		"tanajura-1:3002": answer(api.RepositoryList{Repositories: []api.Repository{{Name: "orders", Head: "aaaaaaaaaa"}}}),
-		"orders-1:24000":  answer(api.StingerStatus{Commit: "aaaaaaaaaa", State: api.StateRunning}),
-		"orders-2:24000":  answer(api.StingerStatus{Commit: "bbbbbbbbbb", State: api.StateBackoff, LastExit: "exit 1"}),
+		"tanajura-1/3002": answer(api.RepositoryList{Repositories: []api.Repository{{Name: "orders", Head: "aaaaaaaaaa"}}}),
+		"orders-1/24000":  answer(api.StingerStatus{Commit: "aaaaaaaaaa", State: api.StateRunning}),
+		"orders-2/24000":  answer(api.StingerStatus{Commit: "bbbbbbbbbb", State: api.StateBackoff, LastExit: "exit 1"}),
 	}, objects...)
 	status, err := client.Status(t.Context(), "mine", "")
 	if err != nil {
@@ -46,8 +46,8 @@ func TestStatusTakesNoAppliedCommitForWhatRuns(t *testing.T) {
 		"building":     {Commit: head, State: api.StateBuilding},
 	} {
 		client := fakeClient(t, pods{
-			"tanajura-1:3002": answer(api.RepositoryList{Repositories: []api.Repository{{Name: "orders", Head: head}}}),
-			"orders-1:24000":  answer(status),
+			"tanajura-1/3002": answer(api.RepositoryList{Repositories: []api.Repository{{Name: "orders", Head: head}}}),
+			"orders-1/24000":  answer(status),
 		}, append(deployment("orders", 1), servicePod("orders", "orders-1", corev1.ConditionTrue), hubPod(), mine())...)
 		got, err := client.Status(t.Context(), "mine", "orders")
 		if err != nil {
@@ -60,11 +60,8 @@ func TestStatusTakesNoAppliedCommitForWhatRuns(t *testing.T) {
 }
 
 func TestStatusWithoutHub(t *testing.T) {
-	client := fakeClient(t, pods{
-		"orders-1:24000": func(w http.ResponseWriter, _ *http.Request) {
-			http.Error(w, `{"error":"busy"}`, http.StatusInternalServerError)
-		},
-	}, append(deployment("orders", 1), servicePod("orders", "orders-1", corev1.ConditionTrue), mine())...)
+	objects := append(deployment("orders", 1), servicePod("orders", "orders-1", corev1.ConditionTrue), mine())
+	client := fakeClient(t, pods{"orders-1/24000": answer(api.StingerStatus{})}, objects...)
 	status, err := client.Status(t.Context(), "mine", "orders")
 	if err != nil {
 		t.Fatal(err)
@@ -72,10 +69,24 @@ func TestStatusWithoutHub(t *testing.T) {
 	if !strings.Contains(status.HubError, "the hub of devspace mine is not ready") {
 		t.Errorf("HubError = %q", status.HubError)
 	}
-	if c := status.Services[0].Pods[0].Containers[0]; !strings.Contains(c.Error, "busy") {
-		t.Errorf("container = %+v, want Stinger's reason", c)
+	// It is the hub that says to Stingers who is a developer.
+	if c := status.Services[0].Pods[0].Containers[0]; !strings.Contains(c.Error, "the hub of devspace mine is not ready") {
+		t.Errorf("container = %+v, want the reason", c)
 	}
 	if _, err := client.Status(t.Context(), "mine", "nobody"); err == nil || !strings.Contains(err.Error(), "kubectl fmc deploy nobody") {
 		t.Errorf("status of a service that is not there = %v", err)
+	}
+}
+
+func TestStatusTellsStingersReason(t *testing.T) {
+	client := fakeClient(t, pods{"orders-1/24000": func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, `{"error":"busy"}`, http.StatusInternalServerError)
+	}}, append(deployment("orders", 1), servicePod("orders", "orders-1", corev1.ConditionTrue), mine(), hubPod())...)
+	status, err := client.Status(t.Context(), "mine", "orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := status.Services[0].Pods[0].Containers[0]; !strings.Contains(c.Error, "busy") {
+		t.Errorf("container = %+v, want Stinger's reason", c)
 	}
 }
