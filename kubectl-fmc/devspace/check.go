@@ -162,7 +162,7 @@ func (c *Client) namespaceLabels(ctx context.Context, name string) (map[string]s
 	return n.Labels, nil, nil
 }
 
-// checkHubs looks at the hub of each devspace.
+// checkHubs looks at the hub of each devspace, and whether it is known.
 func (c *Client) checkHubs(ctx context.Context, s scope) []Finding {
 	var findings []Finding
 	for _, name := range sorted(s.namespaces) {
@@ -171,7 +171,7 @@ func (c *Client) checkHubs(ctx context.Context, s scope) []Finding {
 			if f.Level == LevelFail && f.WayOut == wayInstall {
 				f.WayOut = "kubectl fmc devspace create " + name + " makes it anew"
 			}
-			findings = append(findings, f)
+			findings = append(append(findings, f), c.checkIdentity(ctx, name)...)
 		}
 	}
 	return findings

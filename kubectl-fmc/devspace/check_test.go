@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/identity"
 	"github.com/formicarium/formicarium/manifests"
 	"github.com/formicarium/formicarium/webhook/certificate"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -308,4 +309,55 @@ func TestCheckWithFewRights(t *testing.T) {
 	}
 	in.refuse("list", "pods")
 	wants(t, in.check(t, CheckConfig{Fallback: "shop"}).Findings, LevelWarn, "pods: not looked at")
+}
+
+// hubAnswers has the devspace's hub pod be served by what answers at an address.
+func (in *cluster) hubAnswers(address string) {
+	in.Connect = func(ctx context.Context, namespace, pod string, port int) (net.Conn, error) {
+		if namespace != "mine" || pod != "tanajura-1" || port != api.HubPort {
+			return nil, fmt.Errorf("pod %s/%s does not listen on port %d", namespace, pod, port)
+		}
+		return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	}
+}
+
+func TestCheckOfIdentities(t *testing.T) {
+	hub := identity.Identity{Kind: identity.Hub}
+	for name, c := range map[string]struct {
+		do    func(*cluster, *keeper)
+		level Level
+		part  string
+	}{
+		"all is well": {func(in *cluster, k *keeper) {
+			in.hubAnswers(k.serve(t, hub, http.NotFoundHandler()).Listener.Addr().String())
+		}, LevelOK, "identity: the hub of devspace mine has a certificate of the devspace's authority"},
+		"another authority": {func(in *cluster, _ *keeper) {
+			in.hubAnswers(newKeeper(t).serve(t, hub, http.NotFoundHandler()).Listener.Addr().String())
+		}, LevelFail, "the hub of devspace mine has no certificate of the devspace's authority"},
+		"an older devspace": {func(in *cluster, _ *keeper) {
+			in.kube.CoreV1().ConfigMaps("mine").Delete(t.Context(), api.AuthorityName, metav1.DeleteOptions{})
+		}, LevelFail, "devspace mine has no authority"},
+		"nobody listens": {func(in *cluster, _ *keeper) { in.hubAnswers("127.0.0.1:1") }, LevelFail, "connection refused"},
+		"no right to read": {func(in *cluster, _ *keeper) {
+			in.kube.PrependReactor("get", "configmaps", func(action kubetesting.Action) (bool, runtime.Object, error) {
+				return action.GetNamespace() == "mine", nil, apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "", nil)
+			})
+		}, LevelWarn, "identity: not looked at: you may not read the authority of devspace mine"},
+		"no right to forward": {func(in *cluster, _ *keeper) {
+			in.Connect = func(context.Context, string, string, int) (net.Conn, error) {
+				return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "pods/portforward"}, "tanajura-1", nil)
+			}
+		}, LevelWarn, "identity: not looked at: you may not forward"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := newKeeper(t)
+			in := install(t, append(deployment(api.HubName, 1), mine(), hubPod())...)
+			publish(t, in.Client, k.Certificate())
+			c.do(in, k)
+			f := wants(t, in.check(t, CheckConfig{}).Findings, c.level, c.part)
+			if c.level == LevelFail && f.WayOut == "" {
+				t.Errorf("there is no way out: %+v", f)
+			}
+		})
+	}
 }
