@@ -81,7 +81,7 @@ func testCheckAndExplain(t *testing.T, s *system) {
 	if err != nil {
 		t.Errorf("check of a whole installation: %v\n%s", err, report.text())
 	}
-	for _, part := range []string{"ok certificate: that of pod webhook-", "ok trial: a pod for show", "ok hub: 1 of 1", "ok tracing: 1 of 1"} {
+	for _, part := range []string{"ok certificate: that of pod webhook-", "ok trial: a pod for show", "ok hub: 1 of 1", "ok identity: the hub of devspace " + devspace + " has a certificate", "ok tracing: 1 of 1"} {
 		if !strings.Contains(report.text(), part) {
 			t.Errorf("check does not say %q:\n%s", part, report.text())
 		}

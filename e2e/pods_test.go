@@ -19,15 +19,31 @@ import (
 	"github.com/formicarium/formicarium/internal/api"
 )
 
-// stinger asks a service's first pod's Stinger for its status.
+// stinger asks a service's one container's Stinger for its status.
 func (s *system) stinger(t *testing.T, service string) api.StingerStatus {
 	t.Helper()
-	out := s.kubectl(t, "get", "--raw", fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:%d/proxy/status", devspace, s.pod(t, service), api.StingerPort))
-	var status api.StingerStatus
+	out := s.fmc(t, "status", service, "-n", devspace, "-o", "json")
+	var status struct {
+		Services []struct {
+			Pods []struct {
+				Containers []struct {
+					api.StingerStatus
+					Error string
+				}
+			}
+		}
+	}
 	if err := json.Unmarshal([]byte(out), &status); err != nil {
 		t.Fatalf("parsing the status of %s: %v\n%s", service, err, out)
 	}
-	return status
+	if len(status.Services) != 1 || len(status.Services[0].Pods) != 1 || len(status.Services[0].Pods[0].Containers) != 1 {
+		t.Fatalf("service %s has not one container:\n%s", service, out)
+	}
+	container := status.Services[0].Pods[0].Containers[0]
+	if container.Error != "" {
+		t.Fatalf("asking the Stinger of %s: %s", service, container.Error)
+	}
+	return container.StingerStatus
 }
 
 // pod returns the name of a service's newest pod.
@@ -65,24 +81,21 @@ func (s *system) waitFile(t *testing.T, service, name, content string) {
 	t.Fatalf("%s in %s holds %q, want %q", name, service, last, content)
 }
 
-// testRealGit clones from and pushes to the hub with git itself, through a
-// port-forward.
+// testRealGit clones from and pushes to the hub with git itself, which the plugin
+// lends its way there.
 func testRealGit(t *testing.T, s *system) {
-	forward, address, err := s.PortForward(t.Context(), devspace, "deployment/"+api.HubName, api.HubPort)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer forward.Stop()
-	url := "http://" + address + "/orders.git"
 	dir := filepath.Join(t.TempDir(), "clone")
-	git(t, ".", "clone", url, dir)
+	s.git(t, "clone", "fmc:orders", dir)
+	if remote := git(t, dir, "remote", "get-url", "origin"); strings.TrimSpace(remote) != "fmc:orders" {
+		t.Errorf("the clone's remote is %s, want fmc:orders", remote)
+	}
 	text, err := os.ReadFile(filepath.Join(dir, "app.py"))
 	if err != nil || !strings.Contains(string(text), "edited once") {
 		t.Fatalf("the clone's app.py: %v, %d bytes", err, len(text))
 	}
 	write(t, filepath.Join(dir, "app.py"), strings.Replace(string(text), "edited once", "pushed by git", 1))
 	git(t, dir, "-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-qam", "edit")
-	out := git(t, dir, "push", "origin", "HEAD:"+api.HubBranch)
+	out := s.git(t, "-C", dir, "push", "origin", "HEAD:"+api.HubBranch)
 	if !strings.Contains(out, "remote: ") || !strings.Contains(out, "orders-") {
 		t.Errorf("git push does not say what became of the push in the pod:\n%s", out)
 	}
@@ -94,6 +107,16 @@ func testRealGit(t *testing.T, s *system) {
 	if _, _, err := s.Until(t.Context(), 20*time.Second, s.orders, holds("edited once")); err != nil {
 		t.Error(err)
 	}
+}
+
+// git runs git through the plugin, in which fmc: is the devspace's hub.
+func (s *system) git(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := s.Git(t.Context(), devspace, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func git(t *testing.T, dir string, args ...string) string {

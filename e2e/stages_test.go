@@ -46,7 +46,7 @@ func (s *system) checkEmpty(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range namespaces.Items {
-		if n.Name != devspace && n.Name != "demo" {
+		if n.Name != devspace && n.Name != otherspace && n.Name != "demo" {
 			t.Fatalf("the cluster has the devspace %s, which these tests would delete: use another cluster", n.Name)
 		}
 	}
@@ -293,6 +293,9 @@ func testDevspaceDelete(t *testing.T, s *system) {
 	s.fmc(t, "devspace", "delete", devspace, "--yes")
 	if _, err := s.Clients.CoreV1().Namespaces().Get(t.Context(), devspace, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("looking for the namespace after devspace delete: %v, want that there is none", err)
+	}
+	if left := s.bindings(t, devspace); len(left) > 0 {
+		t.Errorf("after devspace delete there are the ClusterRoleBindings %v", left)
 	}
 }
 

@@ -63,6 +63,7 @@ func TestSystem(t *testing.T) {
 		{"EditDeleteRename", testEdits},
 		{"FailedBuildKeepsTheOldProcess", testFailedBuild},
 		{"RealGit", testRealGit},
+		{"Locked", testLocked},
 		{"PodReplaced", testPodReplaced},
 		{"HubReplaced", testHubReplaced},
 		{"Redeploy", testRedeploy},
@@ -165,6 +166,7 @@ func (s *system) collect(t *testing.T) {
 	for _, args := range [][]string{
 		{"get", "pods", "-A", "-o", "wide"},
 		{"get", "events", "-n", devspace, "--sort-by=.lastTimestamp"},
+		{"logs", "-n", devspace, "deployment/" + api.HubName, "--tail=40"},
 		{"logs", "-n", devspace, "-l", "formicarium.io/service", "--all-containers", "--tail=20", "--prefix"},
 		{"logs", "-n", "fmc-system", "-l", api.LabelName + "=webhook", "--tail=20", "--prefix"},
 	} {

@@ -173,6 +173,20 @@ func (h *Harness) Kubectl(ctx context.Context, args ...string) (string, error) {
 	return stdout.String(), nil
 }
 
+// Git runs `kubectl fmc git args…` in a devspace to its end and returns all that
+// it prints.
+func (h *Harness) Git(ctx context.Context, devspace string, args ...string) (string, error) {
+	args = append([]string{"fmc", "git", "-n", devspace, "--"}, args...)
+	fmt.Fprintf(h.out, "$ kubectl %s\n", strings.Join(args, " "))
+	cmd := h.command(ctx, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out // one writer for both: exec shares one pipe
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("running kubectl %s: %w\n%s", strings.Join(args, " "), err, out.String())
+	}
+	return out.String(), nil
+}
+
 func (h *Harness) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, h.kubectl(), args...)
 	cmd.Env = h.env
