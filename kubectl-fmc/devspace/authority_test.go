@@ -21,7 +21,7 @@ import (
 // ready; hubs returns what was applied as the hub.
 func creator(t *testing.T, objects ...runtime.Object) (client *Client, hubs func() []*appsv1.Deployment) {
 	t.Helper()
-	client = fakeClient(t, nil, append(append(deployment(api.HubName, 1), installed()), objects...)...)
+	client = fakeClient(t, nil, append(append(deployment(api.HubName, 1), installed(), reviewer()), objects...)...)
 	if err := client.Kube.CoreV1().ConfigMaps("mine").Delete(t.Context(), api.AuthorityName, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -51,6 +51,10 @@ func decodeObject(text []byte) (map[string]any, error) {
 	object := &unstructured.Unstructured{}
 	err := object.UnmarshalJSON(text)
 	return object.Object, err
+}
+
+func reviewer() *rbacv1.ClusterRole {
+	return &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: tokenReviewer}}
 }
 
 func create(t *testing.T, client *Client) error {
@@ -131,6 +135,17 @@ func TestCreateRefusesAnothersAuthority(t *testing.T) {
 			client, _ := creator(t, &c.secret)
 			wantError(t, "create", create(t, client), c.want)
 		})
+	}
+}
+
+func TestCreateOnAnOlderInstallation(t *testing.T) {
+	client, hubs := creator(t)
+	if err := client.Kube.RbacV1().ClusterRoles().Delete(t.Context(), tokenReviewer, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, "create", create(t, client), "older than this plugin", "kubectl fmc install")
+	if len(hubs()) > 0 {
+		t.Error("a hub was made all the same")
 	}
 }
 

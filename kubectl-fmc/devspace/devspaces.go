@@ -105,6 +105,9 @@ func (c *Client) CreateDevspace(ctx context.Context, cfg CreateConfig, out io.Wr
 	if err != nil {
 		return err
 	}
+	if err := c.checkReviewer(ctx); err != nil {
+		return err
+	}
 	if err := c.checkFree(ctx, cfg.Name); err != nil {
 		return err
 	}
@@ -148,6 +151,15 @@ func (c *Client) applyDevspace(ctx context.Context, name string, objects []*unst
 		if err := c.apply(ctx, object); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkReviewer refuses an installation that is too old for hubs to have tokens
+// reviewed. Who may not look is let on: the binding will tell.
+func (c *Client) checkReviewer(ctx context.Context) error {
+	if _, err := c.Kube.RbacV1().ClusterRoles().Get(ctx, tokenReviewer, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		return fmt.Errorf("the installation in this cluster is older than this plugin, and lacks the ClusterRole %s that hubs need: have it updated with kubectl fmc install --registry REGISTRY", tokenReviewer)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func TestCreateRefusesForeignNamespaces(t *testing.T) {
 	terminating := mine()
 	terminating.Name = "going"
 	terminating.DeletionTimestamp = &metav1.Time{}
-	client := fakeClient(t, nil, installed(), namespace("default", nil), namespace("kube-public", nil), namespace("shop", nil), terminating)
+	client := fakeClient(t, nil, installed(), reviewer(), namespace("default", nil), namespace("kube-public", nil), namespace("shop", nil), terminating)
 	for name, part := range map[string]string{
 		"default":     "choose another name",
 		"kube-public": "choose another name",
