@@ -45,7 +45,7 @@ func (c *Client) readAuthority(ctx context.Context, devspace string) (*identity.
 		err = fmt.Errorf("it is that of devspace %s", authority.Devspace())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading secret/%s: %w: delete it to have a new one made (kubectl -n %s delete secret %s), and deploy the services again after that",
+		return nil, fmt.Errorf("reading secret/%s: %w: delete it (kubectl -n %s delete secret %s), and the same command again makes a new one, which Stingers follow within a few minutes",
 			api.AuthorityName, err, devspace, api.AuthorityName)
 	}
 	return authority, nil
