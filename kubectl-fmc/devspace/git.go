@@ -51,7 +51,7 @@ func (c *Client) RelayGit(devspace string) (*GitRelay, error) {
 	}
 	g := &GitRelay{hub: c.Hub(devspace), listener: listener, secret: rand.Text()}
 	g.server = &http.Server{Handler: g.handler(), ReadHeaderTimeout: run.ReadHeaderTimeout, ErrorLog: log.New(io.Discard, "", 0)}
-	go g.server.Serve(listener)
+	go func() { _ = g.server.Serve(listener) }() // until Close
 	return g, nil
 }
 
