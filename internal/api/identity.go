@@ -35,6 +35,17 @@ const (
 // devspace, or one for the API server, is of no use at its hub.
 func Audience(devspace string) string { return Domain + "/devspace/" + devspace }
 
+// Environment variables of Stinger that say who it listens to.
+const (
+	// EnvStingerAuth is AuthDevspace, where only the hub and developers of the
+	// pod's devspace give orders, or AuthNone.
+	EnvStingerAuth = "STINGER_AUTH"
+	AuthDevspace   = "devspace"
+	AuthNone       = "none"
+	// EnvStingerIdentity is the directory in place of IdentityPath.
+	EnvStingerIdentity = "STINGER_IDENTITY"
+)
+
 // PathCertificates is where a hub gives certificates for tokens.
 const PathCertificates = "/api/certificates"
 

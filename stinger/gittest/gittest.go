@@ -35,6 +35,7 @@ type Hub struct {
 	t       testing.TB
 	backend string // git's own CGI program
 	server  *httptest.Server
+	begin   func(*httptest.Server) // how it serves
 
 	mu       sync.Mutex
 	requests []Request
@@ -44,8 +45,9 @@ type Hub struct {
 
 // Request is one that the hub has answered.
 type Request struct {
-	Path  string
-	Bytes int // of the answer's body
+	Path          string
+	Bytes         int // of the answer's body
+	Authorization string
 }
 
 // New starts a hub with an empty repository; it ends with the test.
@@ -58,7 +60,12 @@ func New(t testing.TB) *Hub {
 	}
 	h.backend = filepath.Join(h.run("", "git", "--exec-path"), "git-http-backend")
 	h.run("", "git", "init", "-q", "--bare", "-b", "main", h.Dir)
-	h.server = httptest.NewServer(http.HandlerFunc(h.serve))
+	h.begin = func(s *httptest.Server) {
+		s.Config.Handler = http.HandlerFunc(h.serve)
+		s.Start()
+	}
+	h.server = httptest.NewUnstartedServer(nil)
+	h.begin(h.server)
 	t.Cleanup(func() { h.server.Close() })
 	h.URL = h.server.URL + "/svc.git"
 	return h
@@ -84,7 +91,7 @@ func (h *Hub) serve(w http.ResponseWriter, r *http.Request) {
 	counted := &counter{ResponseWriter: w}
 	backend.ServeHTTP(counted, r)
 	h.mu.Lock()
-	h.requests = append(h.requests, Request{r.URL.Path, counted.n})
+	h.requests = append(h.requests, Request{r.URL.Path, counted.n, r.Header.Get("Authorization")})
 	h.mu.Unlock()
 }
 
@@ -114,10 +121,10 @@ func (h *Hub) Unplug() (plug func()) {
 		h.must(syscall.Listen(fd, 128))
 		listener, err := net.FileListener(socket)
 		h.must(err)
-		h.server = httptest.NewUnstartedServer(http.HandlerFunc(h.serve))
+		h.server = httptest.NewUnstartedServer(nil)
 		h.server.Listener.Close()
 		h.server.Listener = listener
-		h.server.Start()
+		h.begin(h.server)
 	}
 }
 
