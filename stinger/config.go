@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/internal/env"
+	"github.com/formicarium/formicarium/stinger/credential"
 )
 
 const (
@@ -32,15 +34,18 @@ type config struct {
 	port                int
 	bind                string
 	grace               time.Duration
+	auth                string // api.AuthDevspace or api.AuthNone
+	identity            string // a directory
 }
 
 // configFromEnv reads and checks the settings; the error has every fault.
 // writable reports whether a directory is there and can be written to.
 func configFromEnv(getenv func(string) string, writable func(dir string) bool) (config, error) {
 	r := env.NewReader(ownFirst(getenv))
-	bind := "127.0.0.1"
+	bind, auth := "127.0.0.1", api.AuthNone
 	if getenv("KUBERNETES_SERVICE_HOST") != "" { // the kubelet sets it in every pod
 		bind = "" // all addresses of whatever families there are
+		auth = api.AuthDevspace
 	}
 	c := config{
 		app:            r.Directory(api.EnvAppPath, "/app"),
@@ -51,6 +56,8 @@ func configFromEnv(getenv func(string) string, writable func(dir string) bool) (
 		port:           r.Int(api.EnvStingerPort, api.StingerPort, 0, 65535),
 		bind:           r.String(envBind, bind),
 		grace:          r.Duration(api.EnvStingerGrace, defaultGrace),
+		auth:           r.OneOf(api.EnvStingerAuth, auth, api.AuthDevspace, api.AuthNone),
+		identity:       r.Directory(api.EnvStingerIdentity, api.IdentityPath),
 	}
 	state := filepath.Join(filepath.Dir(filepath.Clean(c.app)), "."+filepath.Base(c.app)+".stinger")
 	if writable(podState) {
@@ -59,6 +66,8 @@ func configFromEnv(getenv func(string) string, writable func(dir string) bool) (
 	c.state = r.Directory(api.EnvStingerState, state)
 	c.validate(r)
 	c.app, c.scripts, c.state = filepath.Clean(c.app), filepath.Clean(c.scripts), filepath.Clean(c.state)
+	c.identity = filepath.Clean(c.identity)
+	c.useTLS()
 	return c, r.Err()
 }
 
@@ -80,8 +89,41 @@ func (c config) validate(r *env.Reader) {
 		r.Fault(api.EnvStingerState, c.state, "a directory outside "+api.EnvAppPath+", and not one that holds it")
 	}
 	if r.HTTPURL(api.EnvGitURL, "") == nil && c.gitURL == "" {
-		r.Fault(api.EnvGitURL, "", "the repository's address, such as http://tanajura:24090/orders.git")
+		r.Fault(api.EnvGitURL, "", "the repository's address, such as https://tanajura:24090/orders.git")
 	}
+	if c.auth == api.AuthNone && !isLoopback(c.bind) {
+		r.Fault(envBind, c.bind, "127.0.0.1, ::1 or localhost where "+api.EnvStingerAuth+" is "+api.AuthNone+": anybody who reaches it may run code here", api.EnvStingerAuth)
+	}
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// useTLS makes the address of a devspace's hub one of TLS, which is all that it
+// speaks: pods that an earlier version described name it by http.
+func (c *config) useTLS() {
+	u, err := url.Parse(c.gitURL)
+	if err == nil && c.auth == api.AuthDevspace && u.Scheme == "http" && credential.IsHub(u.Hostname()) {
+		u.Scheme = "https"
+		c.gitURL = u.String()
+	}
+}
+
+// isOfHub reports whether the repository is on the devspace's hub.
+func (c config) isOfHub() bool {
+	u, err := url.Parse(c.gitURL)
+	return err == nil && c.auth == api.AuthDevspace && credential.IsHub(u.Hostname())
+}
+
+// authority returns the address of the hub that gives certificates: the one
+// that has the repository, else the devspace's by its usual name.
+func (c config) authority() string {
+	if u, err := url.Parse(c.gitURL); err == nil && c.isOfHub() {
+		return u.Scheme + "://" + u.Host
+	}
+	return fmt.Sprintf("https://%s:%d", api.HubName, api.HubServicePort)
 }
 
 // hub returns the hub's address, host:port; the settings are valid.

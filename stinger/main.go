@@ -16,7 +16,9 @@
 // The environment of "run":
 //
 //	APP_PATH          the service's directory (/app); made if it is not there
-//	GIT_URL           the repository, http or https; required
+//	GIT_URL           the repository, http or https; required. Of a devspace's
+//	                  hub (tanajura, or a name that begins with tanajura.) it is
+//	                  https, whatever it says
 //	STINGER_SCRIPTS   where the scripts are (/scripts)
 //	START_AFTER_PULL  true or false (false): restart when a pull changed
 //	                  something and its request does not say whether to
@@ -24,6 +26,10 @@
 //	                  the first, until there is code; see below
 //	STINGER_PORT      where the API listens (24000; 0 for any, which is logged)
 //	STINGER_BIND      on which address (all in a pod, else 127.0.0.1)
+//	STINGER_AUTH      devspace or none (devspace in a pod, else none): who may
+//	                  give orders, see below; none is for loopback addresses
+//	STINGER_IDENTITY  the directory with the pod's token and the devspace's
+//	                  ca.crt (/fmc/identity)
 //	STINGER_GRACE     how long a process group has from the signal to the kill
 //	                  (10s)
 //	STINGER_STATE     a directory for the object store and records, outside
@@ -34,6 +40,12 @@
 // STINGER_APP_PATH, STINGER_GIT_URL and STINGER_START_AFTER_PULL go before those
 // without STINGER_, and are what the webhook sets in containers that are not there
 // for their code.
+//
+// With STINGER_AUTH=devspace the API is served by TLS, and only the hub and
+// developers of the pod's devspace, with certificates of its authority, are
+// answered; anybody is by GET /health and /ready. The pod's token goes to the hub
+// alone. With none the API is plain HTTP and answers everybody who reaches it. See
+// package credential.
 //
 // Signals: SIGTERM, SIGINT and SIGQUIT, each of which some image names as its
 // stop signal, are sent on to the whole group, and Stinger ends with 0 when the

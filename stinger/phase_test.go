@@ -67,6 +67,7 @@ type program struct {
 	cmd            *exec.Cmd
 	stdout, stderr output
 	dir, url       string
+	client         *http.Client
 	ended          chan struct{}
 }
 
@@ -74,14 +75,22 @@ type program struct {
 // they are nil, on one that has no code.
 func start(t *testing.T, files map[string]string, vars []string, args ...string) *program {
 	t.Helper()
-	p := &program{T: t, hub: gittest.New(t), dir: t.TempDir(), ended: make(chan struct{})}
+	p := &program{T: t, hub: gittest.New(t), dir: t.TempDir(), client: http.DefaultClient, ended: make(chan struct{})}
 	for path, content := range files {
 		p.hub.Write(path, content, 0o755)
 	}
 	if files != nil {
 		p.hub.Commit()
 	}
-	p.cmd = exec.Command(binary, append([]string{"run"}, args...)...)
+	p.begin(exec.Command(binary, append([]string{"run"}, args...)...), vars)
+	return p
+}
+
+// begin runs the command with Stinger's variables and waits until it listens.
+func (p *program) begin(cmd *exec.Cmd, vars []string) {
+	p.Helper()
+	t := p.T
+	p.cmd = cmd
 	p.cmd.Env = append(append(os.Environ(), "GIT_URL="+p.hub.URL, "APP_PATH="+p.dir+"/app", "STINGER_STATE="+p.dir+"/state",
 		"STINGER_SCRIPTS="+p.dir+"/scripts", "STINGER_PORT=0", "STINGER_GRACE=20s"), vars...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
@@ -109,7 +118,6 @@ func start(t *testing.T, files map[string]string, vars []string, args ...string)
 	address := regexp.MustCompile(`listening address=(\S+)`)
 	p.eventually("the address", func() bool { return address.MatchString(p.stderr.String()) })
 	p.url = "http://" + address.FindStringSubmatch(p.stderr.String())[1]
-	return p
 }
 
 func (p *program) eventually(what string, condition func() bool) {
@@ -128,7 +136,7 @@ func (p *program) call(method, path, body string, answer any) (status int) {
 	if err != nil {
 		p.Fatal(err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := p.client.Do(request)
 	if err != nil {
 		p.Fatal(err)
 	}

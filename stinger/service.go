@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,14 +12,17 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/internal/run"
 	"github.com/formicarium/formicarium/stinger/agent"
+	"github.com/formicarium/formicarium/stinger/credential"
 	"github.com/formicarium/formicarium/stinger/pull"
 	"github.com/formicarium/formicarium/stinger/server"
 	"github.com/formicarium/formicarium/stinger/supervise"
@@ -44,7 +48,15 @@ func runService(ctx context.Context, command []string, getenv func(string) strin
 		return orAlone(cfg, command, stderr, fmt.Errorf("listening: %w", err))
 	}
 	defer listener.Close()
-	puller, err := pull.Open(pull.Options{URL: cfg.gitURL, App: cfg.app, State: cfg.state, Log: log})
+	options := pull.Options{URL: cfg.gitURL, App: cfg.app, State: cfg.state, Log: log}
+	var keeper *credential.Keeper // nil where everybody who reaches the port is answered
+	if cfg.auth == api.AuthDevspace {
+		keeper = credential.New(credential.Options{Dir: cfg.identity, Hub: cfg.authority(), Log: log})
+	}
+	if cfg.isOfHub() {
+		options.Transport = keeper.Transport()
+	}
+	puller, err := pull.Open(options)
 	if err != nil {
 		return orAlone(cfg, command, stderr, err)
 	}
@@ -54,7 +66,7 @@ func runService(ctx context.Context, command []string, getenv func(string) strin
 	}
 	a, group := newAgent(cfg, command, puller, log)
 	log.Info("listening", "address", listener.Addr().String(), "app", cfg.app)
-	return serve(ctx, listener, a, group, log)
+	return serve(ctx, listener, a, group, keeper, log)
 }
 
 // newAgent joins the parts.
@@ -104,7 +116,7 @@ func orAlone(cfg config, command []string, stderr io.Writer, err error) error {
 }
 
 // serve runs the agent and its API until a signal ends them.
-func serve(ctx context.Context, listener net.Listener, a *agent.Agent, group *supervise.Group, log *slog.Logger) error {
+func serve(ctx context.Context, listener net.Listener, a *agent.Agent, group *supervise.Group, keeper *credential.Keeper, log *slog.Logger) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var last atomic.Int32
@@ -128,8 +140,16 @@ func serve(ctx context.Context, listener net.Listener, a *agent.Agent, group *su
 	defer stopServing()
 	var serveErr error
 	var web sync.WaitGroup
+	handler := server.New(ctx, a, log)
+	if keeper != nil {
+		saveMemory()
+		web.Go(func() { keeper.Run(serving) })
+		listener, handler = tls.NewListener(listener, keeper.ServerConfig()), keeper.Guard(handler)
+	}
 	web.Go(func() {
-		serveErr = run.Serve(serving, listener, &http.Server{Handler: server.New(ctx, a, log)}, answerGrace)
+		// What strangers send is not the service's log's business.
+		quiet := slog.NewLogLogger(log.Handler(), slog.LevelDebug)
+		serveErr = run.Serve(serving, listener, &http.Server{Handler: handler, ErrorLog: quiet}, answerGrace)
 		cancel(serveErr) // a service that cannot be told of code is of no use
 	})
 	err := a.Run(ctx, func() syscall.Signal { return syscall.Signal(last.Load()) })
@@ -143,6 +163,15 @@ func serve(ctx context.Context, listener net.Listener, a *agent.Agent, group *su
 		return &run.ExitError{Code: code}
 	}
 	return err
+}
+
+// saveMemory collects more often. A probe's handshake each second leaves so much
+// behind that 4 MB of it lie about with Go's own setting: 15 MB resident in place
+// of 13, in every pod.
+func saveMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
 }
 
 // passSignals sends signals on: those that end Stinger to the first call of

@@ -1,6 +1,6 @@
 // Package pull keeps a directory equal to a commit on a git hub.
 //
-//	p, err := pull.Open(pull.Options{URL: "http://tanajura:24090/orders.git", App: "/app", State: "/fmc/state"})
+//	p, err := pull.Open(pull.Options{URL: "https://tanajura:24090/orders.git", App: "/app", State: "/fmc/state", Transport: transport})
 //	…
 //	_, err = p.Verify()                // what an earlier process left
 //	result, err := p.Pull(ctx, commit) // "" for the tip of the branch
