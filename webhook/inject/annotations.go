@@ -86,6 +86,8 @@ var notSettable = reasonsByKey(map[string][]string{
 	"each supervised container gets a port of its own":                                         {api.EnvStingerPort},
 	"a Stinger that is injected keeps its state on a volume of its own":                        {api.EnvStingerState},
 	"a Stinger that is injected listens where the hub finds it, at all of the pod's addresses": {"STINGER_BIND"},
+	"who may give a Stinger orders is not a pod's to choose":                                   {api.EnvStingerAuth},
+	"a Stinger that is injected has its identity from a volume of its own":                     {api.EnvStingerIdentity},
 })
 
 // others are the annotations that set nothing in a container.

@@ -199,7 +199,7 @@ func TestEveryVariableOfNetraHasAnAnnotation(t *testing.T) {
 
 // Stinger's variables are those of internal/api and one of its own.
 func TestEveryVariableOfStingerHasAnAnnotation(t *testing.T) {
-	for _, name := range []string{api.EnvAppPath, api.EnvStingerScripts, api.EnvGitURL, api.EnvStartAfterPull, api.EnvStingerPort, api.EnvStingerGrace, api.EnvStingerState, "STINGER_BIND"} {
+	for _, name := range []string{api.EnvAppPath, api.EnvStingerScripts, api.EnvGitURL, api.EnvStartAfterPull, api.EnvStingerPort, api.EnvStingerGrace, api.EnvStingerState, api.EnvStingerAuth, api.EnvStingerIdentity, "STINGER_BIND"} {
 		_, ok := known[key(name)]
 		if reason := notSettable[key(name)]; ok == (reason != "") {
 			t.Errorf("%s has an annotation: %v; and a reason why not: %q", name, ok, reason)

@@ -27,7 +27,7 @@ func testSettings() Settings {
 
 		PullPolicy:     corev1.PullIfNotPresent,
 		JaegerEndpoint: "http://jaeger.fmc-system:14268/api/traces",
-		HubURL:         "http://tanajura:24090",
+		HubURL:         "https://tanajura:24090",
 		NativeSidecar:  true,
 		NetraResources: corev1.ResourceRequirements{
 			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("24Mi")},
@@ -187,7 +187,7 @@ func TestWhatIsNotOursStays(t *testing.T) {
 			for _, op := range r.Patch {
 				switch {
 				case op.Op == "add":
-				case op.Op == "replace" && strings.HasSuffix(op.Path, "/command"):
+				case op.Op == "replace" && (strings.HasSuffix(op.Path, "/command") || strings.HasSuffix(op.Path, "Probe/httpGet/scheme")):
 				case op.Op == "remove" && (strings.HasSuffix(op.Path, "/args") || strings.HasSuffix(op.Path, "Probe/tcpSocket")):
 				default:
 					t.Errorf("%s %s: nothing but a command is replaced and nothing but arguments and tcpSockets removed", op.Op, op.Path)

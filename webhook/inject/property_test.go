@@ -95,7 +95,7 @@ func TestPropertiesOfTestdata(t *testing.T) {
 
 func TestPropertiesOfGeneratedPods(t *testing.T) {
 	injected := map[int]int{}
-	for seed := range uint64(600) {
+	for seed := range uint64(800) {
 		g := generator{rand.New(rand.NewPCG(seed, 1))}
 		pod, err := json.Marshal(g.pod())
 		if err != nil {
@@ -156,7 +156,7 @@ func (g generator) pod() map[string]any {
 	g.maybe(spec, "initContainers", []any{}, g.containers("migrate", "warm"))
 	g.maybe(spec, "volumes", []any{}, []any{
 		map[string]any{"name": "data", "persistentVolumeClaim": map[string]any{"claimName": "data"}},
-		map[string]any{"name": pick(g, "fmc-app", "fmc-bin", "tmp"), pick(g, "emptyDir", "hostPath"): map[string]any{}},
+		map[string]any{"name": pick(g, "fmc-app", "fmc-bin", "fmc-identity", "tmp"), pick(g, "emptyDir", "hostPath"): map[string]any{}},
 	})
 	if g.IntN(10) == 0 {
 		spec[pick(g, "hostNetwork", "hostPID", "shareProcessNamespace")] = true
@@ -176,9 +176,9 @@ func (g generator) containers(names ...string) []any {
 		g.maybe(c, "command", []any{}, []any{pick(g, "/app", "sh"), "-c", "exec <\"x\"> && y"})
 		g.maybe(c, "args", []any{}, []any{"--a", "\u2028"})
 		g.maybe(c, "env", []any{}, g.environment())
-		g.maybe(c, "volumeMounts", []any{}, []any{map[string]any{"name": "data", "mountPath": pick(g, "/data", "/app", "/app/", "/fmc/state", "/fmc/bin"), "readOnly": g.IntN(2) == 0}})
+		g.maybe(c, "volumeMounts", []any{}, []any{map[string]any{"name": "data", "mountPath": pick(g, "/data", "/app", "/app/", "/fmc/state", "/fmc/bin", "/fmc/identity"), "readOnly": g.IntN(2) == 0}})
 		g.maybe(c, "ports", []any{}, []any{map[string]any{"containerPort": pick(g, 80, 8080, 14956, 24000)}})
-		probe := map[string]any{pick(g, "httpGet", "tcpSocket", "grpc"): map[string]any{"port": pick(g, 80, 8080)}, "periodSeconds": 3}
+		probe := map[string]any{pick(g, "httpGet", "tcpSocket", "grpc"): map[string]any{"port": pick(g, 80, 8080, 24000)}, "periodSeconds": 3}
 		g.maybe(c, pick(g, "readinessProbe", "livenessProbe", "startupProbe"), map[string]any{}, probe)
 		if g.IntN(5) == 0 {
 			c["lifecycle"] = map[string]any{pick(g, "preStop", "postStart"): map[string]any{pick(g, "httpGet", "tcpSocket"): map[string]any{"port": 80}}}

@@ -15,12 +15,13 @@ import (
 )
 
 // Where things are in a supervised container, and the volumes they are on. All
-// volumes are emptyDirs, which any user may write to, so that neither the
-// image's user nor a read-only root filesystem matters.
+// volumes that are written to are emptyDirs, which any user may write to, so that
+// neither the image's user nor a read-only root filesystem matters.
 const (
 	fmcRoot       = "/fmc"
 	binPath       = fmcRoot + "/bin"
 	statePath     = fmcRoot + "/state"
+	identityPath  = api.IdentityPath
 	stingerBinary = binPath + "/stinger"
 	// defaultApp is where the code goes in a container that is made for it,
 	// separateApp in any other: there the image's own files have to stay seen,
@@ -28,9 +29,10 @@ const (
 	defaultApp  = "/app"
 	separateApp = fmcRoot + "/app"
 
-	volumeBin   = "fmc-bin"
-	volumeApp   = "fmc-app"
-	volumeState = "fmc-state"
+	volumeBin      = "fmc-bin"
+	volumeApp      = "fmc-app"
+	volumeState    = "fmc-state"
+	volumeIdentity = "fmc-identity"
 
 	// stingerUID is the user of stinger-install, that of the image, where the
 	// pod names no other; any user but root would do.
@@ -54,6 +56,7 @@ func (in *injection) addStinger() ([]api.StingerEndpoint, Reason) {
 	taken := in.takenPorts(targets)
 	for _, i := range targets {
 		if port, ok := in.supervised(i); ok {
+			in.tellOlder(in.pod.Spec.Containers[i])
 			endpoints = append(endpoints, api.StingerEndpoint{Container: in.pod.Spec.Containers[i].Name, Port: port})
 			continue
 		}
@@ -76,7 +79,9 @@ func (in *injection) addStinger() ([]api.StingerEndpoint, Reason) {
 		in.doc.insert(in.ownInitContainers(), []string{"spec", "initContainers"}, in.stingerInstall())
 		changed = true
 	}
-	in.addVolume(volumeBin)
+	in.addVolume(emptyDir(volumeBin))
+	in.mendAudience()
+	in.mendProbes(endpoints)
 	if in.pod.Spec.HostNetwork && in.pod.Spec.DNSPolicy != corev1.DNSClusterFirstWithHostNet {
 		in.warn("the pod uses the node's network and its DNS: set dnsPolicy to ClusterFirstWithHostNet, or Stinger will not find the hub")
 	}
@@ -183,8 +188,10 @@ func stingerOf(c corev1.Container) string { return "that of the Stinger of conta
 func (in *injection) supervise(i int, taken map[int]string) (int, error) {
 	c := in.pod.Spec.Containers[i]
 	at := []string{"spec", "containers", strconv.Itoa(i)}
-	if m, ok := mountAt(c, binPath); ok && m.Name != volumeBin {
-		return 0, fmt.Errorf("it mounts a volume of its own at %s", binPath)
+	for _, ours := range []corev1.VolumeMount{{Name: volumeBin, MountPath: binPath}, {Name: volumeIdentity, MountPath: identityPath}} {
+		if m, ok := mountAt(c, ours.MountPath); ok && m.Name != ours.Name {
+			return 0, fmt.Errorf("it mounts a volume of its own at %s", ours.MountPath)
+		}
 	}
 	port, err := in.stingerPort(c, taken)
 	if err != nil {
@@ -291,16 +298,21 @@ func (in *injection) addMounts(c corev1.Container, at []string, app string) {
 		{Name: volumeBin, MountPath: binPath, ReadOnly: true},
 		{Name: volumeApp + suffix, MountPath: path.Clean(app)},
 		{Name: volumeState + suffix, MountPath: statePath},
+		{Name: volumeIdentity, MountPath: identityPath, ReadOnly: true},
 	} {
 		own, there := mountAt(c, m.MountPath)
-		if there && own.ReadOnly && m.MountPath != binPath {
+		if there && own.ReadOnly && !m.ReadOnly {
 			in.warn("container %s mounts %s read-only: Stinger cannot write there", c.Name, m.MountPath)
 		}
 		if there {
 			continue
 		}
 		mounts = append(mounts, m)
-		in.addVolume(m.Name)
+		if m.Name == volumeIdentity {
+			in.addVolume(in.identity())
+		} else {
+			in.addVolume(emptyDir(m.Name))
+		}
 	}
 	in.doc.add(append(slices.Clone(at), "volumeMounts"), mounts...)
 }
@@ -319,12 +331,15 @@ func (in *injection) freeSuffix() string {
 	}
 }
 
-// addVolume adds an emptyDir to the pod, unless it is there.
-func (in *injection) addVolume(name string) {
-	if in.hasVolume(name) {
-		return
+// addVolume adds a volume to the pod, unless it is there.
+func (in *injection) addVolume(v corev1.Volume) {
+	if !in.hasVolume(v.Name) {
+		in.doc.add([]string{"spec", "volumes"}, v)
 	}
-	in.doc.add([]string{"spec", "volumes"}, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+}
+
+func emptyDir(name string) corev1.Volume {
+	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
 }
 
 func (in *injection) hasVolume(name string) bool {
@@ -340,7 +355,7 @@ func (in *injection) hasVolume(name string) bool {
 func (in *injection) takenVolume() string {
 	for _, v := range in.pod.Spec.Volumes {
 		ours := v.Name == volumeBin || strings.HasPrefix(v.Name, volumeApp) || strings.HasPrefix(v.Name, volumeState)
-		if ours && v.EmptyDir == nil {
+		if ours && v.EmptyDir == nil || v.Name == volumeIdentity && !isIdentity(v) {
 			return v.Name
 		}
 	}
