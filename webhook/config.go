@@ -53,7 +53,7 @@ func configFrom(getenv func(string) string) (config, error) {
 
 			PullPolicy:     corev1.PullPolicy(r.OneOf("IMAGE_PULL_POLICY", string(corev1.PullIfNotPresent), inject.PullPolicies...)),
 			JaegerEndpoint: httpURL(r, "JAEGER_ENDPOINT", ""),
-			HubURL:         strings.TrimRight(httpURL(r, "HUB_URL", fmt.Sprintf("http://%s:%d", api.HubName, api.HubServicePort)), "/"),
+			HubURL:         strings.TrimRight(httpURL(r, "HUB_URL", fmt.Sprintf("https://%s:%d", api.HubName, api.HubServicePort)), "/"),
 			// The CPU limit is there for namespaces whose quota demands one;
 			// it is far above what netra uses, so that it does not slow it.
 			NetraResources: resources(r, "NETRA", "10m", "1", "24Mi", "128Mi"),

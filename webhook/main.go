@@ -20,7 +20,7 @@
 //	NETRA_REDIRECT_BACKEND auto                   or nftables, iptables: how netra-init redirects, unless a pod says otherwise
 //	IMAGE_PULL_POLICY    IfNotPresent             or Always, Never: for the images above
 //	JAEGER_ENDPOINT                               where netra sends spans, unless a pod says otherwise
-//	HUB_URL              http://tanajura:24090    the hub as pods see it
+//	HUB_URL              https://tanajura:24090   the hub as pods see it
 //	NATIVE_SIDECAR       auto                     true, false; auto asks the API server's version once (1.29 and later: true)
 //	NETRA_CPU_REQUEST    10m                      resources of netra; "none" sets none
 //	NETRA_CPU_LIMIT      1

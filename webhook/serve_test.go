@@ -38,7 +38,7 @@ func TestConfigDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.port != 8443 || c.certDir != "" || c.certLife != 90*24*time.Hour || c.native != "auto" || c.inject.PullPolicy != corev1.PullIfNotPresent || c.inject.HubURL != "http://tanajura:24090" {
+	if c.port != 8443 || c.certDir != "" || c.certLife != 90*24*time.Hour || c.native != "auto" || c.inject.PullPolicy != corev1.PullIfNotPresent || c.inject.HubURL != "https://tanajura:24090" {
 		t.Errorf("config = %+v", c)
 	}
 	if cpu := c.inject.NetraResources.Requests.Cpu().String(); cpu != "10m" {

@@ -92,7 +92,7 @@ func benchSettings() inject.Settings {
 	}
 	return inject.Settings{
 		Version: "bench", NetraImage: "registry.example/netra:1", NetraInitImage: "registry.example/netra-init:1", StingerImage: "registry.example/stinger:1",
-		PullPolicy: corev1.PullIfNotPresent, JaegerEndpoint: "http://jaeger.fmc-system:14268/api/traces", HubURL: "http://tanajura:24090",
+		PullPolicy: corev1.PullIfNotPresent, JaegerEndpoint: "http://jaeger.fmc-system:14268/api/traces", HubURL: "https://tanajura:24090",
 		NativeSidecar: true, NetraResources: resources, InitResources: resources,
 	}
 }

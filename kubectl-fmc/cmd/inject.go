@@ -157,7 +157,7 @@ func (o *injectOptions) settings() *inject.Settings {
 		NetraInitIPTablesImage: image("netra-init-iptables"), RedirectBackend: o.install.RedirectBackend,
 		PullPolicy:     corev1.PullPolicy(o.install.PullPolicy),
 		JaegerEndpoint: o.install.TracingEndpoint,
-		HubURL:         fmt.Sprintf("http://%s:%d", api.HubName, api.HubServicePort),
+		HubURL:         fmt.Sprintf("https://%s:%d", api.HubName, api.HubServicePort),
 		NativeSidecar:  o.native,
 	}
 	s.NetraResources, s.InitResources = inject.DefaultResources()

@@ -40,7 +40,7 @@ func newServer(t *testing.T, change func(*Options)) (url string, log *bytes.Buff
 	options := Options{
 		Settings: inject.Settings{
 			Version: "test", NetraImage: "netra", NetraInitImage: "netra-init", StingerImage: "stinger",
-			HubURL: "http://tanajura:24090", NativeSidecar: true,
+			HubURL: "https://tanajura:24090", NativeSidecar: true,
 		},
 		Namespaces: labels{"shop": {"formicarium.io/inject": "enabled"}, "strict": {"pod-security.kubernetes.io/enforce": "restricted"}},
 		Log:        slog.New(slog.NewTextHandler(log, nil)),

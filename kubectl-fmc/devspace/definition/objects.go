@@ -169,7 +169,7 @@ func (s *Service) podAnnotations() map[string]string {
 		}
 	}
 	annotations[api.AnnotationContainer] = strings.Join(containers, ",")
-	annotations[annotationGitURL] = fmt.Sprintf("http://%s:%d/%s.git", api.HubName, api.HubServicePort, s.Name)
+	annotations[annotationGitURL] = fmt.Sprintf("https://%s:%d/%s.git", api.HubName, api.HubServicePort, s.Name)
 	annotations[annotationStartAfterPull] = strconv.FormatBool(s.Restart)
 	annotations[annotationWaitForCode] = "true" // without it there is nothing to run
 	if s.AppPath != "" {
@@ -276,7 +276,7 @@ func (c Container) probe(stingerPort int32) *corev1.Probe {
 		return nil
 	case c.Readiness == nil:
 		probe.PeriodSeconds = 1
-		probe.HTTPGet = &corev1.HTTPGetAction{Path: "/ready", Port: intstr.FromInt32(stingerPort)}
+		probe.HTTPGet = &corev1.HTTPGetAction{Path: "/ready", Port: intstr.FromInt32(stingerPort), Scheme: corev1.URISchemeHTTPS}
 	case len(c.Readiness.Command) > 0:
 		probe.Exec = &corev1.ExecAction{Command: c.Readiness.Command}
 	case c.Readiness.Path != "":
