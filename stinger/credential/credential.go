@@ -27,7 +27,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -170,10 +169,4 @@ func newThrowAway(now time.Time) (*tls.Certificate, error) {
 		return nil, fmt.Errorf("making a certificate for probes: %w", err)
 	}
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
-}
-
-// isOutOfTime reports whether a certificate was refused because of the time.
-func isOutOfTime(err error) bool {
-	var invalid x509.CertificateInvalidError
-	return errors.As(err, &invalid) && invalid.Reason == x509.Expired
 }

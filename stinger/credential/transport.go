@@ -3,6 +3,8 @@ package credential
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -57,12 +59,20 @@ func (k *Keeper) dialHub(ctx context.Context, network, address string) (net.Conn
 	defer cancel()
 	if err := connection.HandshakeContext(limited); err != nil {
 		plain.Close()
-		if isOutOfTime(err) {
-			err = fmt.Errorf("%w: are the clocks of the hub's node and of this pod's right?", err)
-		}
-		return nil, fmt.Errorf("checking that it is the hub: %w", err)
+		return nil, fmt.Errorf("checking that it is the hub: %w", timeless(err))
 	}
 	return connection, nil
+}
+
+// timeless says of a certificate that is not valid now when it is, in place of
+// what the time is: that would be another error, to be logged, each time.
+func timeless(err error) error {
+	var invalid x509.CertificateInvalidError
+	if !errors.As(err, &invalid) || invalid.Reason != x509.Expired {
+		return err
+	}
+	return fmt.Errorf("by this node's clock its certificate, from %s to %s, is not valid: are the clocks of the hub's node and of this pod's right?",
+		invalid.Cert.NotBefore.UTC().Format(time.RFC3339), invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
 }
 
 // toHub adds the token, which is read for each request.
