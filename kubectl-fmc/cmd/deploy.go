@@ -23,6 +23,8 @@ type deployOptions struct {
 	watch   bool
 	timings bool
 	timeout time.Duration
+
+	takeOver bool
 }
 
 func newCmdDeploy(a *app) *cobra.Command {
@@ -56,6 +58,7 @@ before the definition's. With --image no definition is needed.`,
 	o.selection.addFlags(f)
 	f.BoolVarP(&o.watch, "watch", "w", false, "Keep syncing after the deploy, until ^C")
 	f.BoolVar(&o.timings, "timings", false, "With -w, print each hop of a save")
+	addTakeOver(f, &o.takeOver)
 	timeFlag(f, &o.timeout, "timeout", 3*time.Minute, "How long to wait until the services run; 0 waits for ever")
 	return c
 }
@@ -89,6 +92,9 @@ func (o *deployOptions) run(ctx context.Context, services []*definition.Service)
 		return err
 	}
 	defer closeDirectories(directories)
+	if err := claim(ctx, directories, devspace.Claim{TakeOver: o.takeOver, Once: !o.watch, Out: o.ErrOut}); err != nil {
+		return err
+	}
 	if err := o.deployAll(ctx, client, space, services, directories); err != nil || !o.watch {
 		return err
 	}

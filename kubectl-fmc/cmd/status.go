@@ -136,6 +136,11 @@ func short(commit string) string { return commit[:min(len(commit), 7)] }
 func statusNotes(status devspace.Status) []string {
 	var notes []string
 	for _, s := range status.Services {
+		if by := s.SyncedBy; by != nil && by.Live {
+			notes = append(notes, fmt.Sprintf("%s: synced by %s since %s", s.Name, by.Holder, by.Since.Local().Format("2006-01-02 15:04:05")))
+		} else if by != nil {
+			notes = append(notes, fmt.Sprintf("%s: was synced by %s, not heard of since %s", s.Name, by.Holder, by.Renewed.Local().Format("2006-01-02 15:04:05")))
+		}
 		for _, p := range s.Pods {
 			for _, problem := range p.Problems {
 				notes = append(notes, fmt.Sprintf("%s: %s", p.Name, problem))

@@ -16,6 +16,7 @@ type syncOptions struct {
 	*app
 	name, path, file string
 	once, timings    bool
+	takeOver         bool
 }
 
 func newCmdSync(a *app) *cobra.Command {
@@ -25,7 +26,10 @@ func newCmdSync(a *app) *cobra.Command {
 		Short: "Keep deployed services equal to local directories",
 		Long: `Pushes each save to the devspace and tells what became of it in each pod, until
 ^C. PATH is the definition's, else the current directory. Without NAME all
-services of the definition that have a path are synced.`,
+services of the definition that have a path are synced.
+
+One sync at a time holds a service: a second one is refused with the first's
+name, unless --take-over ends the first.`,
 		Example: `  kubectl fmc sync
   kubectl fmc sync orders ./orders --timings
   kubectl fmc sync orders --once`,
@@ -48,6 +52,7 @@ services of the definition that have a path are synced.`,
 	f.StringVarP(&o.file, "filename", "f", "", "Definition file that has the paths")
 	f.BoolVar(&o.once, "once", false, "Push the present state and end")
 	f.BoolVar(&o.timings, "timings", false, "Print each hop of a save")
+	addTakeOver(f, &o.takeOver)
 	return c
 }
 
@@ -109,6 +114,9 @@ func (o *syncOptions) run(ctx context.Context, services []*definition.Service) e
 		return err
 	}
 	defer closeDirectories(directories)
+	if err := claim(ctx, directories, devspace.Claim{TakeOver: o.takeOver, Once: o.once, Out: o.ErrOut}); err != nil {
+		return err
+	}
 	if !o.once {
 		fmt.Fprintf(o.ErrOut, "devspace %s: watching for changes; ^C ends\n", space)
 		return watchAll(ctx, directories, o.timings, o.Out)
@@ -132,9 +140,13 @@ func watchAll(ctx context.Context, directories map[string]*devspace.Directory, t
 	var faults []error
 	for name, d := range directories {
 		wait.Go(func() {
-			// One that cannot be watched must not go unseen among the others.
-			defer cancel()
-			if err := d.Watch(ctx, timings, out); err != nil {
+			err := d.Watch(ctx, timings, out)
+			// One that cannot be watched must not go unseen among the others. One
+			// that somebody took over has said so, and the others go on.
+			if !errors.As(err, new(*devspace.TakenOverError)) {
+				cancel()
+			}
+			if err != nil {
 				mu.Lock()
 				faults = append(faults, fmt.Errorf("watching for %s: %w", name, err))
 				mu.Unlock()

@@ -27,8 +27,10 @@ type ServiceStatus struct {
 	Ready int32  `json:"ready"`
 	Want  int32  `json:"want"`
 	// Head is the commit at the hub; empty where the service is not synced.
-	Head string      `json:"head,omitempty"`
-	Pods []PodStatus `json:"pods"`
+	Head string `json:"head,omitempty"`
+	// SyncedBy is who syncs it; nil where nobody does.
+	SyncedBy *SyncHolder `json:"syncedBy,omitempty"`
+	Pods     []PodStatus `json:"pods"`
 	// InSync is set where every synced container runs the head.
 	InSync bool `json:"inSync"`
 }
@@ -74,8 +76,9 @@ func (c *Client) Status(ctx context.Context, devspace, name string) (Status, err
 	status := Status{Devspace: devspace, Services: []ServiceStatus{}}
 	heads := c.heads(ctx, devspace, &status)
 	described := c.describePods(ctx, pods)
+	holders, _ := c.syncHolders(ctx, devspace) // who may not know that may know the rest
 	for _, d := range deployments.Items {
-		service := ServiceStatus{Name: d.Name, Ready: d.Status.ReadyReplicas, Want: replicas(&d), Head: heads[d.Name].Head}
+		service := ServiceStatus{Name: d.Name, Ready: d.Status.ReadyReplicas, Want: replicas(&d), Head: heads[d.Name].Head, SyncedBy: holders[d.Name]}
 		for i, pod := range pods {
 			if pod.Labels[api.LabelService] == d.Name && pod.Labels[api.LabelManagedBy] == api.FieldManager {
 				service.Pods = append(service.Pods, described[i])

@@ -22,6 +22,8 @@ type Directory struct {
 	devspace, service string
 	repo              *snapshot.Repo
 	pusher            *push.Pusher
+	cache             string // DirectoryConfig.CacheDir
+	lease             *lease // nil where there is none: see Claim
 }
 
 // DirectoryConfig says what to sync and where to.
@@ -44,11 +46,11 @@ func (c *Client) OpenDirectory(hub *Hub, cfg DirectoryConfig) (*Directory, error
 		return nil, err
 	}
 	pusher := push.New(push.Config{BaseURL: hubURL, Name: cfg.Service, Client: hub.client, Source: repo, Create: true})
-	return &Directory{client: c, devspace: cfg.Devspace, service: cfg.Service, repo: repo, pusher: pusher}, nil
+	return &Directory{client: c, devspace: cfg.Devspace, service: cfg.Service, repo: repo, pusher: pusher, cache: cfg.CacheDir}, nil
 }
 
-// Close ends the use of the directory's cache.
-func (d *Directory) Close() error { return d.repo.Close() }
+// Close ends the use of the directory's cache, and gives back its lease.
+func (d *Directory) Close() error { return errors.Join(d.lease.release(), d.repo.Close()) }
 
 // Push brings the hub to the directory's present state.
 func (d *Directory) Push(ctx context.Context) (Pushed, error) {
@@ -59,6 +61,9 @@ func (d *Directory) Push(ctx context.Context) (Pushed, error) {
 	// What the hub acknowledged in an earlier run may be lost with it; a push
 	// of nothing new would not find out.
 	d.pusher.Doubt()
+	if err := d.lease.confirm(ctx); err != nil {
+		return Pushed{}, err
+	}
 	result, err := d.pusher.Push(ctx, snap.Tree)
 	if err != nil {
 		return Pushed{}, err
@@ -80,11 +85,21 @@ func pushed(snap snapshot.Snapshot, result push.Result) Pushed {
 
 // Watch keeps the hub equal to the directory until ctx ends, and prints each
 // save with what became of it in each pod.
+//
+// Where somebody else takes the lease it says what is not pushed, and returns
+// that *TakenOverError.
 func (d *Directory) Watch(ctx context.Context, timings bool, out io.Writer) error {
+	ctx, cancel := d.lease.guard(ctx)
+	defer cancel()
 	w := &watcher{service: d.service, timings: timings, out: SyncWriter(out)}
 	w.check = func(p Pushed) { w.checkLater(ctx, p, d.check) }
 	defer w.checks.Wait()
-	return snapshot.Run(ctx, snapshot.Config{Repo: d.repo, Pusher: d.pusher, OnEvent: w.event})
+	err := snapshot.Run(ctx, snapshot.Config{Repo: d.repo, Pusher: d.pusher, OnEvent: w.event, Before: d.lease.confirm})
+	if lost := d.lease.lost(); lost != nil {
+		w.takenOver(lost)
+		return lost
+	}
+	return err
 }
 
 // watcher prints what happens.
@@ -93,6 +108,7 @@ type watcher struct {
 	timings bool
 	out     io.Writer
 	failed  string // the failure that was printed last, "" after a success
+	unsent  string // what the end left unsent
 
 	// check looks, and tells later, what became of a push.
 	check  func(Pushed)
@@ -117,16 +133,32 @@ func (w *watcher) event(e snapshot.Event) {
 		}
 		w.check(pushed(e.Snapshot, e.Push))
 	case snapshot.Failed:
-		// The same failure each few seconds is one piece of news.
+		// The same failure each few seconds is one piece of news. That of a lease
+		// that is lost ends all of it.
+		if errors.As(e.Err, new(*TakenOverError)) {
+			return
+		}
 		if text := e.Err.Error(); text != w.failed {
 			w.failed = text
 			fmt.Fprintf(w.out, "%s %s: not synced, trying again: %s\n", now, w.service, text)
 		}
 	case snapshot.Notice:
 		fmt.Fprintf(w.out, "%s %s: %s\n", now, w.service, e.Text)
+	case snapshot.Unsent:
+		w.unsent = changedText(e.Snapshot)
+		fmt.Fprintf(w.out, "%s %s: not pushed: %s\n", now, w.service, w.unsent)
 	case snapshot.Replaced:
 		fmt.Fprintf(w.out, "%s %s: somebody else pushed %s: the next save here replaces it\n", now, w.service, short(e.Head.String()))
 	}
+}
+
+// takenOver is the last that a sync says.
+func (w *watcher) takenOver(lost error) {
+	rest := "all that was saved here was pushed before"
+	if w.unsent != "" {
+		rest = "what was not pushed is in the directory as it was saved"
+	}
+	fmt.Fprintf(w.out, "%s %s: this sync ends: %v; %s\n", time.Now().Format("15:04:05"), w.service, lost, rest)
 }
 
 // checkLater tells what a check of the push finds, unless a newer push comes

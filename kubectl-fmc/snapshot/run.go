@@ -17,6 +17,9 @@ type Config struct {
 	// OnEvent, where set, is told what happens, one event at a time; the next
 	// save waits for it.
 	OnEvent func(Event)
+	// Before, where set, is asked before each push; its error is a failure of
+	// that push.
+	Before func(context.Context) error
 	// Watch holds the watcher's times; its Ignore is the Repo's.
 	Watch watch.Options
 	// CheckEvery is how often an idle loop compares the hub with the directory,
@@ -42,6 +45,9 @@ const (
 	// Replaced: somebody else pushed Head. The next change here is pushed
 	// over it.
 	Replaced
+	// Unsent: the end came before all was pushed. Changed and Paths of Snapshot
+	// say what was saved since the hub was last known to have all.
+	Unsent
 )
 
 // Event is something that happened in Run.
@@ -104,6 +110,7 @@ type loop struct {
 	retry    time.Duration // the last pause; 0 after a success
 	suspects int           // failures in a row that a damaged cache may explain
 	told     object.ID     // the last head that Replaced was sent for
+	unsent   Snapshot      // Changed and Paths of what was taken and not pushed
 }
 
 func (l *loop) run(ctx context.Context, batches <-chan watch.Batch) error {
@@ -122,9 +129,11 @@ func (l *loop) run(ctx context.Context, batches <-chan watch.Batch) error {
 		}
 		select {
 		case <-ctx.Done():
+			l.leave(ctx)
 			return nil
 		case b, ok := <-batches:
 			if !ok {
+				l.leave(ctx)
 				return nil
 			}
 			l.add(b)
@@ -198,6 +207,7 @@ func (l *loop) sync(ctx context.Context) {
 	for _, note := range snap.Notes {
 		l.tell(Event{Kind: Notice, Text: note})
 	}
+	l.keep(snap)
 	// The snapshot has it all, whatever becomes of the push.
 	l.all, l.paths = false, nil
 	start := time.Now()
@@ -205,7 +215,7 @@ func (l *loop) sync(ctx context.Context) {
 		l.succeeded()
 		return
 	}
-	result, err := l.cfg.Pusher.Push(ctx, snap.Tree)
+	result, err := l.push(ctx, snap.Tree)
 	if err != nil {
 		l.failedUnless(ctx, err)
 		return
@@ -217,6 +227,49 @@ func (l *loop) sync(ctx context.Context) {
 	l.succeeded()
 	snap.Commit = result.Commit
 	l.tell(Event{Kind: Synced, Snapshot: snap, Push: result, Timings: t})
+}
+
+func (l *loop) push(ctx context.Context, tree object.ID) (push.Result, error) {
+	if l.cfg.Before != nil {
+		if err := l.cfg.Before(ctx); err != nil {
+			return push.Result{}, err
+		}
+	}
+	return l.cfg.Pusher.Push(ctx, tree)
+}
+
+// leaveLimit bounds a last look at the directory.
+const leaveLimit = 2 * time.Second
+
+// leave tells what the end leaves unsent.
+func (l *loop) leave(ctx context.Context) {
+	if !l.due {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
+	defer cancel()
+	snap, err := l.take(ctx)
+	if err == nil {
+		l.keep(snap)
+		if _, tree := l.cfg.Repo.Acknowledged(); tree == snap.Tree {
+			return // it was undone, or only the answer is missing
+		}
+		l.unsent.Files = snap.Files
+	}
+	l.tell(Event{Kind: Unsent, Snapshot: l.unsent})
+}
+
+// maxUnsent bounds the names that are kept of what is not pushed.
+const maxUnsent = 20
+
+// keep notes what a snapshot has that is not pushed yet.
+func (l *loop) keep(snap Snapshot) {
+	l.unsent.Changed += snap.Changed
+	for _, path := range snap.Paths {
+		if len(l.unsent.Paths) < maxUnsent {
+			l.unsent.Paths = append(l.unsent.Paths, path)
+		}
+	}
 }
 
 func (l *loop) take(ctx context.Context) (Snapshot, error) {
@@ -233,7 +286,7 @@ func (l *loop) inSync(snap Snapshot) bool {
 }
 
 func (l *loop) succeeded() {
-	l.due, l.retry, l.suspects, l.told = false, 0, 0, object.ID{}
+	l.due, l.retry, l.suspects, l.told, l.unsent = false, 0, 0, object.ID{}, Snapshot{}
 }
 
 // failedUnless reports a failure, unless it only says that the end has come.
