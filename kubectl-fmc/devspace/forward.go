@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/rest"
@@ -35,6 +36,8 @@ type Forwarder struct {
 	target Target
 	// connect opens the connection that carries the others.
 	connect func(ctx context.Context, pod string) (httpstream.Connection, error)
+	// connectWithin bounds it.
+	connectWithin time.Duration
 
 	mu      sync.Mutex
 	current *carrier
@@ -51,10 +54,15 @@ type carrier struct {
 
 // NewForwarder returns a Forwarder to a pod in namespace.
 func NewForwarder(config *rest.Config, namespace string, target Target) *Forwarder {
-	return &Forwarder{target: target, connect: func(ctx context.Context, pod string) (httpstream.Connection, error) {
+	return &Forwarder{target: target, connectWithin: connectLimit, connect: func(ctx context.Context, pod string) (httpstream.Connection, error) {
 		return connectPod(ctx, config, namespace, pod)
 	}}
 }
+
+// connectLimit bounds how long the way to a pod may take to open. A dial of
+// net/http's does not end with the request that it is for, so without it one
+// into a black hole would hold up all later ones.
+const connectLimit = 15 * time.Second
 
 // FixedPod is a Target that never changes.
 func FixedPod(pod string, port int) Target {
@@ -69,7 +77,7 @@ func (f *Forwarder) Dial(ctx context.Context) (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		conn, err := openStream(c, id)
+		conn, err := f.openStream(ctx, c, id)
 		if err == nil {
 			return conn, nil
 		}
@@ -137,12 +145,11 @@ func (f *Forwarder) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
-	if f.current == nil {
-		return nil
+	if f.current != nil {
+		f.current.hangUp()
 	}
-	err := f.current.Close()
 	f.current = nil
-	return err
+	return nil
 }
 
 // carrier returns the current connection, or a fresh one, and an id for the
@@ -161,6 +168,8 @@ func (f *Forwarder) carrier(ctx context.Context) (c *carrier, id int, fresh bool
 		}
 	}
 	if f.current == nil {
+		ctx, cancel := context.WithTimeoutCause(ctx, f.connectWithin, errNoWay)
+		defer cancel()
 		pod, port, err := f.target(ctx)
 		if err != nil {
 			return nil, 0, false, err
@@ -175,6 +184,8 @@ func (f *Forwarder) carrier(ctx context.Context) (c *carrier, id int, fresh bool
 	return f.current, f.current.nextID, fresh, nil
 }
 
+var errNoWay = errors.New("no answer: the API server, or the way to it, is away")
+
 // drop forgets c, unless another has taken its place already.
 func (f *Forwarder) drop(c *carrier) {
 	f.mu.Lock()
@@ -182,7 +193,7 @@ func (f *Forwarder) drop(c *carrier) {
 	if f.current == c {
 		f.current = nil
 	}
-	c.Close()
+	c.hangUp()
 }
 
 func (f *Forwarder) dropCurrent() {
@@ -246,7 +257,7 @@ func dialContext(ctx context.Context, dialer httpstream.Dialer) (httpstream.Conn
 				r.conn.Close()
 			}
 		}()
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 }
 

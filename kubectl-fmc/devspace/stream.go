@@ -1,6 +1,7 @@
 package devspace
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,48 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/httpstream"
 )
+
+// Everything that ends a connection says so on it, and that blocks for as long
+// as the kernel takes a dead one for slow: a quarter of an hour. So nobody waits
+// for it.
+
+// hangUp ends the connection that carries the others. A polite end has a moment
+// to be sent before the process may go.
+func (c *carrier) hangUp() {
+	done := make(chan struct{})
+	go func() {
+		c.Close()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(hangUpWait):
+	}
+}
+
+const hangUpWait = 50 * time.Millisecond
+
+// openStream opens a connection on a carrier within connectWithin: one that is
+// dead and does not know answers nothing.
+func (f *Forwarder) openStream(ctx context.Context, c *carrier, id int) (net.Conn, error) {
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		conn, err := openStream(c, id)
+		done <- result{conn, err}
+	}()
+	ctx, cancel := context.WithTimeoutCause(ctx, f.connectWithin, errNoWay)
+	defer cancel()
+	select {
+	case r := <-done:
+		return r.conn, r.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx) // the carrier is dropped, and with it what may still come
+	}
+}
 
 // openStream opens the pair of streams that is one connection to the port: one
 // for data, one on which the kubelet says why it failed.
@@ -34,7 +77,7 @@ func openStream(c *carrier, id int) (net.Conn, error) {
 		c.RemoveStreams(errorStream)
 		return nil, err
 	}
-	conn := &streamConn{carrier: c, data: dataStream, fault: errorStream, faulted: make(chan struct{})}
+	conn := &streamConn{carrier: c, data: dataStream, fault: errorStream, faulted: make(chan struct{}), closed: make(chan struct{})}
 	go conn.watchFault()
 	return conn, nil
 }
@@ -46,6 +89,7 @@ type streamConn struct {
 	data    httpstream.Stream
 	fault   httpstream.Stream
 	once    sync.Once
+	closed  chan struct{} // by Close
 
 	faulted chan struct{} // closed when faultErr is final
 	faultMu sync.Mutex
@@ -94,16 +138,42 @@ func (c *streamConn) Read(p []byte) (int, error) {
 }
 
 func (c *streamConn) Write(p []byte) (int, error) {
-	n, err := c.data.Write(p)
-	return n, c.explain(err)
+	// net/http waits for a write that it has interrupted, so Close must end it
+	// even while the stream's own is held up; that keeps a copy.
+	buffer := append([]byte(nil), p...)
+	type result struct {
+		n   int
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		n, err := c.data.Write(buffer)
+		done <- result{n, err}
+	}()
+	select {
+	case r := <-done:
+		return r.n, c.explain(r.err)
+	case <-c.closed:
+		return 0, net.ErrClosed
+	}
 }
 
 func (c *streamConn) Close() error {
 	c.once.Do(func() {
-		c.data.Close()
-		c.data.Reset()
-		c.fault.Reset()
-		c.carrier.RemoveStreams(c.data, c.fault)
+		close(c.closed)
+		done := make(chan struct{})
+		go func() {
+			c.data.Close()
+			c.data.Reset()
+			c.fault.Reset()
+			c.carrier.RemoveStreams(c.data, c.fault)
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-time.After(hangUpWait):
+			go c.data.Reset() // ends a reader before it says so to the other side
+		}
 	})
 	return nil
 }
