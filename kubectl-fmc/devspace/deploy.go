@@ -24,8 +24,8 @@ type Source interface {
 
 // Pushed is what became of a push.
 type Pushed struct {
-	// Commit is what the hub holds now.
-	Commit string
+	// Commit is what the hub holds now, Tree the directory's tree in it.
+	Commit, Tree string
 	// Files is how many the directory has, Bytes how many were sent.
 	Files int
 	Bytes int64

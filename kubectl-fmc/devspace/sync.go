@@ -73,7 +73,7 @@ func (d *Directory) Push(ctx context.Context) (Pushed, error) {
 
 func pushed(snap snapshot.Snapshot, result push.Result) Pushed {
 	p := Pushed{
-		Commit: result.Commit.String(), Files: snap.Files, Bytes: result.Bytes,
+		Commit: result.Commit.String(), Tree: result.Tree.String(), Files: snap.Files, Bytes: result.Bytes,
 		UpToDate: result.UpToDate, Outcomes: result.Outcomes,
 	}
 	p.Notes = append(p.Notes, snap.Notes...)
@@ -92,7 +92,7 @@ func (d *Directory) Watch(ctx context.Context, timings bool, out io.Writer) erro
 	ctx, cancel := d.lease.guard(ctx)
 	defer cancel()
 	w := &watcher{service: d.service, timings: timings, out: SyncWriter(out)}
-	w.check = func(p Pushed) { w.checkLater(ctx, p, d.check) }
+	w.check = func(p Pushed) { w.checkLater(ctx, p, d.check, d.mend) }
 	defer w.checks.Wait()
 	err := snapshot.Run(ctx, snapshot.Config{Repo: d.repo, Pusher: d.pusher, OnEvent: w.event, Before: d.lease.confirm})
 	if lost := d.lease.lost(); lost != nil {
@@ -163,11 +163,20 @@ func (w *watcher) takenOver(lost error) {
 
 // checkLater tells what a check of the push finds, unless a newer push comes
 // first. Where the hub was up to date it is all that there is to tell.
-func (w *watcher) checkLater(ctx context.Context, p Pushed, check func(context.Context, Pushed) error) {
+//
+// Meanwhile mend brings pods to the push's tree that do not have it.
+func (w *watcher) checkLater(ctx context.Context, p Pushed, check func(context.Context, Pushed) error, mend func(context.Context, Pushed, func(string))) {
 	if w.stale != nil {
 		w.stale()
 	}
 	ctx, w.stale = context.WithCancel(ctx)
+	w.checks.Go(func() {
+		mend(ctx, p, func(text string) {
+			if ctx.Err() == nil {
+				fmt.Fprintf(w.out, "%s %s: %s\n", time.Now().Format("15:04:05"), w.service, text)
+			}
+		})
+	})
 	w.checks.Go(func() {
 		err := check(ctx, p)
 		now := time.Now().Format("15:04:05")
