@@ -27,6 +27,8 @@ Usage: go run . COMMAND
   build                 build Kubernetes, containerd, CoreDNS and Jaeger into the cache
   up                    bring the cluster up, or say that it is; prints KUBECONFIG=PATH
   down [--purge]        take it down, leave nothing; --purge removes the logs too
+  restart DAEMON        stop one of the node's daemons, such as kube-apiserver, and
+                        start it again
   status                what runs, and where
   images [NAME...]      build images and load them into the cluster
       --bin DIR         folder of the project's programs
@@ -54,7 +56,8 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	commands := map[string]func(*harness, context.Context, []string) error{
 		"deps": (*harness).deps, "build": (*harness).build, "up": (*harness).up, "down": (*harness).down,
-		"status": (*harness).status, "images": (*harness).images, "env": (*harness).env,
+		"restart": (*harness).restart,
+		"status":  (*harness).status, "images": (*harness).images, "env": (*harness).env,
 	}
 	run, ok := commands[args[0]]
 	if !ok {

@@ -174,3 +174,12 @@ func TestDaemonIsInItsOwnSession(t *testing.T) {
 	l.stop(5 * time.Second)
 	<-p.exited
 }
+
+func TestRestartNamesWhatCannotBe(t *testing.T) {
+	l := Layout{Dir: t.TempDir()}
+	for name, want := range map[string]string{"apiserver": "want one of", apiserver: "does not run"} {
+		if err := l.Restart(t.Context(), name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Restart(%q) = %v, want an error with %q", name, err, want)
+		}
+	}
+}
