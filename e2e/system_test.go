@@ -65,6 +65,7 @@ func TestSystem(t *testing.T) {
 		{"RealGit", testRealGit},
 		{"Locked", testLocked},
 		{"PodReplaced", testPodReplaced},
+		{"Lost", testLost},
 		{"HubReplaced", testHubReplaced},
 		{"Redeploy", testRedeploy},
 		{"AnnotatedPods", testAnnotatedPods},
