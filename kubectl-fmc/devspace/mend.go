@@ -114,7 +114,7 @@ func (d *Directory) lagging(ctx context.Context, tree string) ([]laggard, error)
 func (d *Directory) pullAgain(ctx context.Context, l laggard) (result api.PullResult, err error) {
 	ctx, cancel := context.WithTimeout(ctx, pullLimit)
 	defer cancel()
-	text, err := d.client.send(ctx, l.pod, l.endpoint.Port, http.MethodPost, "/pull")
+	text, err := d.client.send(ctx, l.stinger, http.MethodPost, "/pull")
 	if err != nil {
 		return result, fmt.Errorf("asking %s to pull: %w", l.name(), err)
 	}
