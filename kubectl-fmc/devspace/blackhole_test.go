@@ -27,7 +27,7 @@ func TestForwarderOutOfABlackHole(t *testing.T) {
 			defer r.Close()
 			f := NewForwarder(&rest.Config{Host: "http://" + r.Addr().String()}, "mine", FixedPod("tanajura-1", 3002))
 			f.connectWithin = 300 * time.Millisecond
-			client := &http.Client{Transport: f.Transport()}
+			client := &http.Client{Transport: f.Transport(nil)}
 			defer f.Close()
 			if _, err := post(client, "/a", "1"); err != nil {
 				t.Fatal(err)
