@@ -17,7 +17,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("outside Kubernetes: %+v, %v", cfg, err)
 	}
 	cfg, err = read(map[string]string{"KUBERNETES_SERVICE_HOST": "10.0.0.1", "POD_NAMESPACE": "mine"})
-	if err != nil || cfg.address() != ":3002" || !cfg.inCluster {
+	if err != nil || cfg.address() != ":3002" || !cfg.inCluster || cfg.auth != authKubernetes || cfg.authority != "/var/run/formicarium/authority" {
 		t.Errorf("in a pod: %+v, %v", cfg, err)
 	}
 }
@@ -31,6 +31,28 @@ func TestWithoutAuthOnlyLoopback(t *testing.T) {
 	for _, bind := range []string{"0.0.0.0", "::", "192.168.1.2", "localhost"} {
 		if _, err := read(map[string]string{"TANAJURA_BIND": bind}); err == nil || !strings.Contains(err.Error(), "TANAJURA_BIND") {
 			t.Errorf("%s: %v, want an error that names the variable", bind, err)
+		}
+	}
+}
+
+func TestAuth(t *testing.T) {
+	pod := func(vars map[string]string) map[string]string {
+		vars["KUBERNETES_SERVICE_HOST"], vars["POD_NAMESPACE"] = "10.0.0.1", "mine"
+		return vars
+	}
+	for _, c := range []struct {
+		vars  map[string]string
+		fault string
+	}{
+		{pod(map[string]string{"TANAJURA_AUTH": "kubernetes"}), ""},
+		{pod(map[string]string{"TANAJURA_AUTH": "none", "TANAJURA_BIND": "127.0.0.1"}), ""},
+		{pod(map[string]string{"TANAJURA_AUTH": "none"}), "TANAJURA_BIND="},
+		{pod(map[string]string{"TANAJURA_AUTH": "none", "TANAJURA_BIND": "0.0.0.0"}), "TANAJURA_BIND="},
+		{pod(map[string]string{"TANAJURA_AUTHORITY": "relative"}), "TANAJURA_AUTHORITY="},
+		{map[string]string{"TANAJURA_AUTH": "kubernetes"}, "TANAJURA_AUTH="},
+	} {
+		if _, err := read(c.vars); (err == nil) != (c.fault == "") || err != nil && !strings.Contains(err.Error(), c.fault) {
+			t.Errorf("%v: %v, want %q", c.vars, err, c.fault)
 		}
 	}
 }
