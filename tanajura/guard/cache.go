@@ -103,7 +103,7 @@ func (c *cache[K, V]) get(ctx context.Context, key K, ask question[V]) (answer[V
 		return e.answer, nil
 	}
 	if e == nil {
-		c.makeRoom(now)
+		c.makeRoom()
 		e = &entry[V]{ask: ask}
 		c.entries[key] = e
 	}
@@ -171,7 +171,7 @@ func (c *cache[K, V]) freshen() {
 // makeRoom drops an entry where there are too many: the oldest of those that say
 // no, else the one whose last use is longest ago. One that is asked about stays, and
 // their number is bounded by those who wait.
-func (c *cache[K, V]) makeRoom(now time.Time) {
+func (c *cache[K, V]) makeRoom() {
 	if len(c.entries) < c.max {
 		return
 	}
@@ -181,7 +181,7 @@ func (c *cache[K, V]) makeRoom(now time.Time) {
 		if e.flight != nil {
 			continue
 		}
-		if found == nil || e.worth(now).Before(found.worth(now)) {
+		if found == nil || e.worth().Before(found.worth()) {
 			least, found = key, e
 		}
 	}
@@ -191,7 +191,7 @@ func (c *cache[K, V]) makeRoom(now time.Time) {
 }
 
 // worth orders entries: the later, the sooner it may be wanted again.
-func (e *entry[V]) worth(now time.Time) time.Time {
+func (e *entry[V]) worth() time.Time {
 	if !e.answer.good {
 		return e.used.Add(-2 * inUse)
 	}

@@ -84,6 +84,8 @@ func TestInUseIsKeptFresh(t *testing.T) {
 		if after := s.asked.Load(); idle == before || after != idle {
 			t.Errorf("questions: %d in use, then %d, and %d when not in use", before, idle, after)
 		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		if len(c.entries) != 0 {
 			t.Error("what is not in use is still kept")
 		}
