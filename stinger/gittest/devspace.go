@@ -125,7 +125,7 @@ func (d *Devspace) serveDevspace(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, redirect, http.StatusTemporaryRedirect)
 	case r.Header.Get("Authorization") != "Bearer "+token:
 		w.WriteHeader(http.StatusUnauthorized)
-		json.NewEncoder(w).Encode(api.Error{Error: "the hub does not know this token"})
+		_ = json.NewEncoder(w).Encode(api.Error{Error: "the hub does not know this token"})
 	case r.Method == http.MethodPost && r.URL.Path == api.PathCertificates:
 		var request api.CertificateRequest
 		err := json.NewDecoder(r.Body).Decode(&request)
@@ -135,14 +135,14 @@ func (d *Devspace) serveDevspace(w http.ResponseWriter, r *http.Request) {
 		}
 		if err != nil {
 			w.WriteHeader(http.StatusBadRequest)
-			json.NewEncoder(w).Encode(api.Error{Error: err.Error()})
+			_ = json.NewEncoder(w).Encode(api.Error{Error: err.Error()})
 			return
 		}
 		d.mu.Lock()
 		d.given++
 		d.mu.Unlock()
 		w.WriteHeader(http.StatusCreated)
-		json.NewEncoder(w).Encode(api.Certificate{Certificate: string(certificate)})
+		_ = json.NewEncoder(w).Encode(api.Certificate{Certificate: string(certificate)})
 	default:
 		d.serve(w, r)
 	}
