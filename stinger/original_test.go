@@ -188,7 +188,8 @@ func TestCodeTakesTheOriginalsPlace(t *testing.T) {
 
 	p.hub.Write("code", "x", 0o644)
 	var result api.PullResult
-	if code := p.call("POST", "/pull", `{"commit":"`+p.hub.Commit()+`"}`, &result); code != 200 || !result.Restarted || result.Error != "" {
+	// Stinger looks for code by itself, too, and may have been the first.
+	if code := p.call("POST", "/pull", `{"commit":"`+p.hub.Commit()+`"}`, &result); code != 200 || result.Error != "" {
 		t.Fatalf("POST /pull = %d %+v", code, result)
 	}
 	p.eventually("the code", func() bool { return strings.HasSuffix(p.stdout.String(), "code\n") })
