@@ -92,7 +92,7 @@ func TestEditors(t *testing.T) {
 	write(t, filepath.Join(dir, ".gitignore"), "*.kate-swp\n")
 	r := run(t, dir, h.url, func(c *snapshot.Config) {
 		// Long enough for the slowest machine to take all steps in.
-		c.Watch.Quiet, c.Watch.Hold = 400*time.Millisecond, time.Minute
+		c.Watch.Quiet, c.Watch.Hold = time.Second, time.Minute
 	})
 	r.awaitTree()
 	for name, save := range editors {
@@ -186,7 +186,13 @@ func TestIgnoredInstall(t *testing.T) {
 	if e := r.await(func(snapshot.Event) bool { return true }); e.Snapshot.Changed != 1 || e.Snapshot.Files != 2 {
 		t.Errorf("event = %+v, want the marker's alone", e)
 	}
-	if path := <-read; path != "marker" || len(read) > 0 {
-		t.Errorf("%q was read, and %d more files", path, len(read))
+	// A file that was being written may be read again.
+	for path := <-read; ; path = <-read {
+		if path != "marker" {
+			t.Errorf("%q was read", path)
+		}
+		if len(read) == 0 {
+			return
+		}
 	}
 }
