@@ -188,7 +188,7 @@ func (p *Puller) Pull(ctx context.Context, commit string) (Result, error) {
 	case p.store.head.Commit == "" && !errors.Is(err, plumbing.ErrObjectNotFound):
 		err = errors.Join(err, p.store.setHead(before)) // nothing is wrong with what was here
 	}
-	return r, err
+	return r, p.nameLimit(err)
 }
 
 func (p *Puller) pull(ctx context.Context, commit string, base base) (Result, error) {

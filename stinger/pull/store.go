@@ -90,6 +90,9 @@ func (s *store) sweepTemporary() {
 	for _, pattern := range []string{"tmp_pack_*", "tmp_obj_*"} {
 		names, _ := filepath.Glob(filepath.Join(s.dir, "objects", "pack", pattern))
 		for _, name := range names {
+			// A writer for which the disk was full leaves its file open, and
+			// the disk full with it.
+			_ = os.Truncate(name, 0)
 			_ = os.Remove(name)
 		}
 	}
