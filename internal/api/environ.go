@@ -15,6 +15,13 @@ const (
 	// EnvStingerWaitForCode is "true" where the container is there for the code
 	// that comes from the hub, "false" where its own command runs until then.
 	EnvStingerWaitForCode = "STINGER_WAIT_FOR_CODE"
+	// EnvStingerReload holds the rules of what a change does, see package
+	// internal/reload.
+	EnvStingerReload = "STINGER_RELOAD"
+	// EnvStingerListen names the ports that Stinger listens on for the process.
+	EnvStingerListen = "STINGER_LISTEN"
+	// EnvReloadPID tells a reload script the process.
+	EnvReloadPID = "FMC_PID"
 )
 
 // SharedStingerVariables are those whose names an application may have for

@@ -18,13 +18,19 @@ type PullResult struct {
 	Changed   int    `json:"changed"` // files written or removed
 	Restarted bool   `json:"restarted"`
 	PID       int    `json:"pid,omitempty"`
+	// Built, Reloaded and Signals say what else was done: the build script ran,
+	// the reload script ran beside the process, the process was sent signals
+	// (without SIG).
+	Built    bool     `json:"built,omitempty"`
+	Reloaded bool     `json:"reloaded,omitempty"`
+	Signals  []string `json:"signals,omitempty"`
 	// Superseded is set where a newer commit was asked for while this one
 	// waited; Commit is then the newer one.
 	Superseded bool `json:"superseded,omitempty"`
 	// Error is empty where all went well; the old tree or the old process
 	// goes on where it is not.
 	Error string `json:"error,omitempty"`
-	// Output holds the last lines of a failed build.
+	// Output holds the last lines of a failed build or reload.
 	Output  string  `json:"output,omitempty"`
 	Timings Timings `json:"timings"`
 }
@@ -34,7 +40,7 @@ type Timings struct {
 	Fetch   float64 `json:"fetchMs"`
 	Apply   float64 `json:"applyMs"`
 	Build   float64 `json:"buildMs,omitempty"`
-	Restart float64 `json:"restartMs,omitempty"`
+	Restart float64 `json:"restartMs,omitempty"` // or reload
 }
 
 // State of a supervised process.

@@ -8,11 +8,14 @@
 // One operation runs at a time. Of pulls that wait only the newest is kept:
 // the request that it replaces is answered with its result.
 //
-// After a pull that changed something the build script runs, if there is one.
-// If it fails, the process that runs goes on. Else the process is restarted
-// (stopped, cleanup script, started) where the request or START_AFTER_PULL
-// says so. One that does not run is started in any case, whether it is the
-// first time or it keeps crashing, unless it was stopped by request.
+// What a pull that changed something is followed by is for the rules to say
+// (package internal/reload), and where they say nothing for START_AFTER_PULL:
+// the build script runs, if there is one; if it fails, the process that runs
+// goes on, and the build and what was to follow it stay due. Then the process is
+// restarted (stopped, cleanup script, started), or reloaded in place, or
+// signalled, or left alone. The request may ask for a restart, or that the
+// process is left alone. One that does not run is started in any case, whether it
+// is the first time or it keeps crashing, unless it was stopped by request.
 //
 // A reset, and a start of what does not run, build first where the present tree
 // is not built, and fail with the build: no request starts what is half built.
@@ -26,26 +29,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/reload"
 	"github.com/formicarium/formicarium/internal/version"
 	"github.com/formicarium/formicarium/stinger/pull"
 	"github.com/formicarium/formicarium/stinger/supervise"
 )
 
-const (
-	// buildLimit is far beyond any build that a developer waits for: it ends
-	// one that hangs.
-	buildLimit = 15 * time.Minute
-	// cleanupLimit is so short because nothing runs meanwhile.
-	cleanupLimit = time.Minute
-)
+// cleanupLimit is so short because nothing runs meanwhile.
+const cleanupLimit = time.Minute
 
 // Options are an Agent's parts and settings.
 type Options struct {
@@ -53,6 +49,7 @@ type Options struct {
 	Group          *supervise.Group // its command is Scripts.Start
 	Scripts        supervise.Scripts
 	StartAfterPull bool
+	Rules          reload.Rules
 	// Original is what runs until there is code; nil is nothing.
 	Original *Original
 	// State is a directory for the agent's own record.
@@ -77,6 +74,8 @@ type Agent struct {
 	pulled   bool // at least once in this process
 	pulledAt time.Time
 	faults   [faultKinds]string // "" where there is none
+
+	due reload.Decision // what earlier pulls asked for in vain; for whoever has the turn
 }
 
 // New returns an Agent at rest.
@@ -271,7 +270,12 @@ func (a *Agent) restart(ctx context.Context) error {
 		// What it would have cleaned may hinder the start, or not.
 		a.opts.Log.Warn("cleanup failed", "error", err)
 	}
-	return a.start(ctx)
+	err := a.start(ctx)
+	if err == nil { // a new process has what an old one was not told
+		a.due = reload.Decision{}
+		a.note(faultReload, nil)
+	}
+	return err
 }
 
 func (a *Agent) stop() error {
@@ -298,57 +302,10 @@ func (a *Agent) cleanup(ctx context.Context) error {
 	return err
 }
 
-// build builds the tree, unless that is done, and returns how long it took (0
-// where nothing was built) and the last lines of what failed.
-func (a *Agent) build(ctx context.Context, tree string) (spent time.Duration, output string, err error) {
-	defer func() { a.note(faultBuild, err) }()
-	argv, err := a.opts.Scripts.Find(supervise.ScriptBuild)
-	if err != nil || argv == nil || a.isBuilt(tree) {
-		return 0, "", err
-	}
-	start := time.Now()
-	a.forgetBuilt() // from here on the outputs are of neither tree
-	a.setBuilding(true)
-	defer a.setBuilding(false)
-	output, err = a.task(argv, buildLimit).Run(ctx)
-	if spent = time.Since(start); err != nil {
-		return spent, output, fmt.Errorf("building: %w", err)
-	}
-	return spent, "", a.setBuilt(tree)
-}
-
-func (a *Agent) task(argv []string, limit time.Duration) supervise.Task {
-	return supervise.Task{Argv: argv, Dir: a.opts.Scripts.App, Stdout: a.opts.Stdout, Stderr: a.opts.Stderr, Limit: limit}
-}
-
-// The record of what was built is a file with the tree's id, so that a
-// restarted container does not build what it has.
-func (a *Agent) builtPath() string { return filepath.Join(a.opts.State, "built") }
-
-func (a *Agent) isBuilt(tree string) bool {
-	data, err := os.ReadFile(a.builtPath())
-	return err == nil && strings.TrimSpace(string(data)) == tree
-}
-
-func (a *Agent) setBuilt(tree string) error {
-	if err := os.WriteFile(a.builtPath(), []byte(tree+"\n"), 0o600); err != nil {
-		return fmt.Errorf("recording the build: %w", err)
-	}
-	return nil
-}
-
-func (a *Agent) forgetBuilt() { _ = os.Remove(a.builtPath()) }
-
 func (a *Agent) setByHand(v bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.byHand = v
-}
-
-func (a *Agent) setBuilding(v bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.building = v
 }
 
 // Status says how the service is.

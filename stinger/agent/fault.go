@@ -10,6 +10,7 @@ const (
 	faultPull faultKind = iota
 	faultBuild
 	faultStop
+	faultReload
 	faultKinds
 )
 

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/formicarium/formicarium/internal/api"
-	"github.com/formicarium/formicarium/stinger/pull"
 )
 
 // pullCall is one pull and the requests that it answers.
@@ -66,7 +65,7 @@ func (a *Agent) serve(ctx context.Context, call *pullCall) {
 
 // pull has the turn.
 func (a *Agent) pull(ctx context.Context, request api.PullRequest) (result api.PullResult) {
-	before := a.opts.Puller.Applied().Commit
+	before := a.opts.Puller.Applied()
 	pulled, err := a.opts.Puller.Pull(ctx, request.Commit)
 	result = api.PullResult{
 		Commit: pulled.Commit, Tree: pulled.Tree, Changed: pulled.Changed,
@@ -74,49 +73,16 @@ func (a *Agent) pull(ctx context.Context, request api.PullRequest) (result api.P
 	}
 	a.note(faultPull, err)
 	if err == nil {
-		err = a.reload(ctx, request, pulled, pulled.Commit != before, &result)
+		err = a.reload(ctx, request, before, pulled, &result)
 	}
 	result.PID = a.opts.Group.Status().PID
 	if err != nil {
 		result.Error = err.Error()
 		return result
 	}
-	a.opts.Log.Info("pulled", "commit", short(result.Commit), "changed", result.Changed, "restarted", result.Restarted,
+	a.opts.Log.Info("pulled", "commit", short(result.Commit), "changed", result.Changed, "restarted", result.Restarted, "reloaded", result.Reloaded, "signals", result.Signals,
 		"fetch", pulled.Fetch, "apply", pulled.Apply)
 	return result
-}
-
-// reload does what follows a pull that went well.
-func (a *Agent) reload(ctx context.Context, request api.PullRequest, pulled pull.Result, isNew bool, result *api.PullResult) error {
-	a.mu.Lock()
-	a.pulled, a.pulledAt = true, time.Now()
-	byHand := a.byHand
-	a.mu.Unlock()
-	spent, output, err := a.build(ctx, pulled.Tree)
-	result.Timings.Build = millis(spent)
-	if err != nil {
-		result.Output = output
-		return err
-	}
-	first := a.opts.Original.Runs()
-	a.opts.Original.end() // from here on what ends is the code's
-	group := a.opts.Group.Status()
-	asked := request.Restart != nil && *request.Restart
-	refused := request.Restart != nil && !*request.Restart
-	start := time.Now()
-	switch {
-	case first && group.Starts > 0 && !byHand, asked && group.Starts > 0, a.opts.StartAfterPull && pulled.Changed > 0 && !refused && group.PID != 0:
-		err = a.restart(ctx)
-		result.Restarted = err == nil
-	case group.PID == 0 && (group.Starts == 0 || isNew) && !byHand, asked:
-		a.setByHand(false)
-		err = a.start(ctx)
-		result.Restarted = err == nil
-	default:
-		return nil
-	}
-	result.Timings.Restart = millis(time.Since(start))
-	return err
 }
 
 // millis returns the duration in milliseconds, to the microsecond.

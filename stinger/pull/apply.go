@@ -75,9 +75,9 @@ func readTarget(content io.Reader) (string, error) {
 	return string(target), err
 }
 
-// stage writes what is new beside its place, or nothing. It returns how many
-// files will change.
-func (a *applier) stage(p plan) (changed int, err error) {
+// stage writes what is new beside its place, or nothing. It returns what will
+// change.
+func (a *applier) stage(p plan) (changed changes, err error) {
 	session := tempPrefix + strings.ToLower(rand.Text()[:8]) + "-"
 	there := make([]bool, len(p.writes))
 	if a.verify {
@@ -99,9 +99,9 @@ func (a *applier) stage(p plan) (changed int, err error) {
 	})
 	if err != nil {
 		a.discard()
-		return 0, err
+		return changes{}, err
 	}
-	return len(a.staged) + len(p.removes) + p.replaced, nil
+	return a.changes(p), nil
 }
 
 func (a *applier) stageOne(s staged) error {

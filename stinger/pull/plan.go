@@ -20,8 +20,8 @@ type plan struct {
 	writes  []write
 	removes []string // files and links that are no more
 	dirs    []string // directories that are no more, the deepest first
-	// replaced counts the files below directories that become a file.
-	replaced int
+	// replaced are the files below directories that become a file.
+	replaced []string
 }
 
 // write is one file or link that is new or different.
@@ -32,7 +32,7 @@ type write struct {
 }
 
 // changed returns how many files are written or removed.
-func (p *plan) changed() int { return len(p.writes) + len(p.removes) + p.replaced }
+func (p *plan) changed() int { return len(p.writes) + len(p.removes) + len(p.replaced) }
 
 // planner compares trees. It reads only those directories of the two that
 // differ. Submodules count as not there: their files are not in the commit.
@@ -123,7 +123,7 @@ func (p *planner) add(path string, was, e entry) error {
 		if err := below.remove(path, was); err != nil {
 			return err
 		}
-		p.plan.replaced += len(below.plan.removes)
+		p.plan.replaced = append(p.plan.replaced, below.plan.removes...)
 	}
 	p.plan.writes = append(p.plan.writes, write{path, e.kind, e.hash})
 	return nil

@@ -78,7 +78,10 @@ type Puller struct {
 // Result is what a pull did.
 type Result struct {
 	Applied
-	Changed int           // files written or removed
+	Changed int      // files written or removed
+	Paths   []string // of those
+	// Unknown is whether more may have changed than Paths tell.
+	Unknown bool
 	Fetch   time.Duration // asking the hub, and taking in what it sends
 	Apply   time.Duration // comparing and changing the directory
 }
@@ -156,7 +159,7 @@ func (p *Puller) Verify() (Result, error) {
 		p.setApplied(Applied{})
 		return Result{}, fmt.Errorf("verifying the working tree: %w", err)
 	}
-	return Result{Applied: p.applied, Changed: changed, Apply: time.Since(start)}, nil
+	return Result{Applied: p.applied, Changed: changed.count, Paths: changed.paths, Unknown: changed.unknown, Apply: time.Since(start)}, nil
 }
 
 // Pull makes the directory equal to the commit, or to the tip of the hub's
@@ -195,11 +198,14 @@ func (p *Puller) pull(ctx context.Context, commit string, base base) (Result, er
 	start := time.Now()
 	hash, err := p.fetch(ctx, commit, base)
 	fetched := time.Now()
-	changed := 0
+	var changed changes
 	if err == nil {
 		changed, err = p.apply(hash)
 	}
-	return Result{Applied: p.applied, Changed: changed, Fetch: fetched.Sub(start), Apply: time.Since(fetched)}, err
+	return Result{
+		Applied: p.applied, Changed: changed.count, Paths: changed.paths, Unknown: changed.unknown,
+		Fetch: fetched.Sub(start), Apply: time.Since(fetched),
+	}, err
 }
 
 // fetch brings the commit into the store and returns it, or what it got
@@ -242,22 +248,24 @@ func (p *Puller) fetchCommit(ctx context.Context, want plumbing.Hash, from base)
 }
 
 // apply makes the directory equal to a commit that is in the store.
-func (p *Puller) apply(commit plumbing.Hash) (changed int, err error) {
+func (p *Puller) apply(commit plumbing.Hash) (changed changes, err error) {
 	tree, err := p.store.commitTree(commit)
 	if err != nil {
-		return 0, err
+		return changes{}, err
 	}
 	target := Applied{Commit: commit.String(), Tree: tree.String(), At: time.Now()}
 	if p.doing != nil {
-		return p.restore(target, append(p.doing.Old, p.doing.New.Tree, p.applied.Tree))
+		changed, err = p.restore(target, append(p.doing.Old, p.doing.New.Tree, p.applied.Tree))
+		changed.unknown = true // of what is here already, too
+		return changed, err
 	}
 	from := plumbing.NewHash(p.applied.Tree)
 	plan, err := compare(p.store.tree, from, tree)
 	if err != nil {
-		return 0, fmt.Errorf("commit %.7s cannot be applied: %w", commit, err)
+		return changes{}, fmt.Errorf("commit %.7s cannot be applied: %w", commit, err)
 	}
 	if plan.changed() == 0 {
-		return 0, p.finish(target)
+		return changes{}, p.finish(target)
 	}
 	// Where nothing was applied the directory may have the files all the same,
 	// from the image.
@@ -266,11 +274,11 @@ func (p *Puller) apply(commit plumbing.Hash) (changed int, err error) {
 
 // restore makes the directory equal to the target whatever of the old trees is
 // in it.
-func (p *Puller) restore(target Applied, old []string) (changed int, err error) {
+func (p *Puller) restore(target Applied, old []string) (changed changes, err error) {
 	tree := plumbing.NewHash(target.Tree)
 	all, err := compare(p.store.tree, plumbing.ZeroHash, tree)
 	if err != nil {
-		return 0, err
+		return changes{}, err
 	}
 	slices.Sort(old)
 	old = slices.Compact(old)
@@ -286,34 +294,34 @@ func (p *Puller) restore(target Applied, old []string) (changed int, err error) 
 	if p.doing != nil {
 		a := p.applier(true)
 		if err := a.sweep(all.directories()); err != nil {
-			return 0, fmt.Errorf("removing unfinished files: %w", err)
+			return changes{}, fmt.Errorf("removing unfinished files: %w", err)
 		}
 	}
 	return p.carryOut(all, target, old, true)
 }
 
 // carryOut changes the directory. The old trees are what it may have now.
-func (p *Puller) carryOut(plan plan, target Applied, old []string, verify bool) (changed int, err error) {
+func (p *Puller) carryOut(plan plan, target Applied, old []string, verify bool) (changed changes, err error) {
 	a := p.applier(verify)
 	if err := a.check(plan); err != nil {
-		return 0, fmt.Errorf("commit %.7s cannot be applied: %w", target.Commit, err)
+		return changes{}, fmt.Errorf("commit %.7s cannot be applied: %w", target.Commit, err)
 	}
 	begun := p.doing
 	doing := &applying{Old: old, New: target}
 	if err := p.state.begin(*doing); err != nil {
-		return 0, err
+		return changes{}, err
 	}
 	changed, err = a.stage(plan)
 	if err != nil {
 		if begun == nil {
-			return 0, errors.Join(err, p.state.abandon())
+			return changes{}, errors.Join(err, p.state.abandon())
 		}
-		return 0, errors.Join(err, p.state.begin(*begun))
+		return changes{}, errors.Join(err, p.state.begin(*begun))
 	}
 	p.doing = doing
 	if err := a.place(plan); err != nil {
 		a.discard()
-		return 0, p.undo(err, begun != nil)
+		return changes{}, p.undo(err, begun != nil)
 	}
 	return changed, p.finish(target)
 }

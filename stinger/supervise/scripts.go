@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Scripts finds what a service brings to start, clean up and build itself.
+// Scripts finds what a service brings to start, clean up, build and reload itself.
 type Scripts struct {
 	Dir string // looked in first: STINGER_SCRIPTS
 	App string // the service's own directory; its scripts are in .fmc
@@ -22,6 +22,7 @@ const (
 	ScriptStart   = "start"
 	ScriptCleanup = "cleanup"
 	ScriptBuild   = "build"
+	ScriptReload  = "reload"
 )
 
 // Start returns the arguments that start the service.

@@ -12,10 +12,11 @@ import (
 	"time"
 )
 
-// Task is a command that runs to its end: a build, a cleanup.
+// Task is a command that runs to its end: a build, a cleanup, a reload.
 type Task struct {
 	Argv           []string
 	Dir            string
+	Env            []string // on top of this process's own
 	Stdout, Stderr io.Writer
 	// Limit is the longest that it may take.
 	Limit time.Duration
@@ -39,6 +40,9 @@ func (t Task) Run(ctx context.Context) (tail string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, t.Limit, fmt.Errorf("it took more than %s", t.Limit))
 	defer cancel()
 	cmd := command(t.Argv, t.Dir)
+	if t.Env != nil {
+		cmd.Env = append(cmd.Environ(), t.Env...)
+	}
 	last := &lastLines{}
 	cmd.Stdout = io.MultiWriter(last, t.Stdout)
 	cmd.Stderr = io.MultiWriter(last, t.Stderr)
