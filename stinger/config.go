@@ -13,6 +13,8 @@ import (
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/internal/env"
 	"github.com/formicarium/formicarium/stinger/credential"
+	"github.com/formicarium/formicarium/internal/handover"
+	"github.com/formicarium/formicarium/internal/reload"
 )
 
 const (
@@ -36,6 +38,8 @@ type config struct {
 	grace               time.Duration
 	auth                string // api.AuthDevspace or api.AuthNone
 	identity            string // a directory
+	rules               reload.Rules
+	sockets             []handover.Socket
 }
 
 // configFromEnv reads and checks the settings; the error has every fault.
@@ -58,6 +62,8 @@ func configFromEnv(getenv func(string) string, writable func(dir string) bool) (
 		grace:          r.Duration(api.EnvStingerGrace, defaultGrace),
 		auth:           r.OneOf(api.EnvStingerAuth, auth, api.AuthDevspace, api.AuthNone),
 		identity:       r.Directory(api.EnvStingerIdentity, api.IdentityPath),
+		rules:          reload.Read(r),
+		sockets:        handover.Read(r),
 	}
 	state := filepath.Join(filepath.Dir(filepath.Clean(c.app)), "."+filepath.Base(c.app)+".stinger")
 	if writable(podState) {
@@ -87,6 +93,11 @@ func ownFirst(getenv func(string) string) func(string) string {
 func (c config) validate(r *env.Reader) {
 	if within(c.state, c.app) || within(c.app, c.state) {
 		r.Fault(api.EnvStingerState, c.state, "a directory outside "+api.EnvAppPath+", and not one that holds it")
+	}
+	for _, socket := range c.sockets {
+		if socket.Port == c.port {
+			r.Fault(api.EnvStingerListen, handover.Text(c.sockets), "ports other than "+api.EnvStingerPort, api.EnvStingerPort)
+		}
 	}
 	if r.HTTPURL(api.EnvGitURL, "") == nil && c.gitURL == "" {
 		r.Fault(api.EnvGitURL, "", "the repository's address, such as https://tanajura:24090/orders.git")

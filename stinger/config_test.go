@@ -1,6 +1,7 @@
 package main
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +15,7 @@ func TestConfigDefaults(t *testing.T) {
 	got, err := parse(map[string]string{"GIT_URL": "http://tanajura:24090/orders.git"}, false)
 	want := config{app: "/app", scripts: "/scripts", state: "/.app.stinger", gitURL: "http://tanajura:24090/orders.git",
 		waitForCode: true, port: 24000, bind: "127.0.0.1", grace: 10 * time.Second, auth: "none", identity: "/fmc/identity"}
-	if err != nil || got != want {
+	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("config = %+v, %v, want %+v", got, err, want)
 	}
 }
@@ -26,7 +27,7 @@ func TestConfigInAPod(t *testing.T) {
 	}, true)
 	want := config{app: "/srv/app", scripts: "/etc/s", state: "/fmc/state", gitURL: "https://hub/x.git",
 		startAfterPull: true, port: 24001, bind: "", grace: 2 * time.Second, auth: "devspace", identity: "/fmc/identity"}
-	if err != nil || got != want {
+	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("config = %+v, %v, want %+v", got, err, want)
 	}
 }

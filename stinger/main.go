@@ -8,8 +8,8 @@
 // As process 1 it reaps what the service leaves behind; the service has a
 // process group of its own, which is stopped whole. The service is started by
 // STINGER_SCRIPTS/start, else APP_PATH/.fmc/start, else the command, in
-// APP_PATH; scripts named build and cleanup are found in the same way, and each
-// name may end in .sh. It runs outside Kubernetes as well:
+// APP_PATH; scripts named build, cleanup and reload are found in the same way, and
+// each name may end in .sh. It runs outside Kubernetes as well:
 //
 //	GIT_URL=http://127.0.0.1:3002/x.git APP_PATH=/tmp/app stinger run -- ./server
 //
@@ -22,6 +22,9 @@
 //	STINGER_SCRIPTS   where the scripts are (/scripts)
 //	START_AFTER_PULL  true or false (false): restart when a pull changed
 //	                  something and its request does not say whether to
+//	STINGER_RELOAD    rules of what a change does, in JSON; see below
+//	STINGER_LISTEN    ports to listen on for the service, such as
+//	                  8080,admin=9090; see below
 //	STINGER_WAIT_FOR_CODE  true or false (true): false runs the command from
 //	                  the first, until there is code; see below
 //	STINGER_PORT      where the API listens (24000; 0 for any, which is logged)
@@ -46,6 +49,25 @@
 // answered; anybody is by GET /health and /ready. The pod's token goes to the hub
 // alone. With none the API is plain HTTP and answers everybody who reaches it. See
 // package credential.
+//
+// STINGER_RELOAD says what is done when certain paths change (package
+// internal/reload): build and restart, restart, reload, send a signal, or nothing.
+// Other paths are for START_AFTER_PULL.
+//
+//	[{"paths": ["requirements.txt"], "do": "build"},
+//	 {"paths": ["templates/**", "*.css"], "do": "nothing"},
+//	 {"paths": ["*.clj"], "do": "reload"},
+//	 {"paths": ["conf/*.yaml"], "do": "signal", "signal": "HUP"}]
+//
+// To reload is to run the script reload, with FMC_PID, while the service goes on.
+// The signal is sent to the service's first process, as it is the one that knows
+// what its workers should do: a start script has to exec it.
+//
+// The ports of STINGER_LISTEN are opened at the first start, on STINGER_BIND, and
+// given to each run of the service as systemd gives sockets (LISTEN_FDS,
+// LISTEN_FDNAMES, LISTEN_PID; from file descriptor 3 on): while it is started
+// again, connections wait and none is refused. A stop by request closes them. The
+// service must take them, and not listen on those ports itself.
 //
 // Signals: SIGTERM, SIGINT and SIGQUIT, each of which some image names as its
 // stop signal, are sent on to the whole group, and Stinger ends with 0 when the
@@ -74,6 +96,7 @@ import (
 
 	"github.com/formicarium/formicarium/internal/run"
 	"github.com/formicarium/formicarium/internal/version"
+	"github.com/formicarium/formicarium/stinger/supervise"
 )
 
 func main() {
@@ -95,6 +118,8 @@ func stinger(ctx context.Context, args []string, getenv func(string) string, std
 		return runService(ctx, nil, getenv, stderr)
 	case verb == "run" && args[0] == "--":
 		return runService(ctx, args[1:], getenv, stderr)
+	case verb == supervise.VerbHandOver: // this program's own, see package supervise
+		return &run.ExitError{Code: 126, Err: supervise.HandOver(args)}
 	case verb == "install" && len(args) == 1:
 		return install(args[0])
 	case verb == "version" && len(args) == 0, verb == "--version" && len(args) == 0:

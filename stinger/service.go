@@ -77,6 +77,15 @@ func newAgent(cfg config, command []string, puller *pull.Puller, log *slog.Logge
 		Stdin: serviceInput(), Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	var original *agent.Original
+	if len(cfg.sockets) > 0 {
+		sockets := supervise.NewSockets(cfg.bind, cfg.sockets)
+		o.Sockets = func() *supervise.Sockets {
+			if original.Runs() {
+				return nil // it listens itself
+			}
+			return sockets
+		}
+	}
 	if !cfg.waitForCode && len(command) > 0 {
 		original = &agent.Original{Command: command, Hub: cfg.hub()}
 		o.Final = original.Runs
@@ -95,7 +104,7 @@ func newAgent(cfg config, command []string, puller *pull.Puller, log *slog.Logge
 	}
 	group := supervise.New(o)
 	return agent.New(agent.Options{
-		Puller: puller, Group: group, Scripts: scripts, StartAfterPull: cfg.startAfterPull, Original: original, State: cfg.state,
+		Puller: puller, Group: group, Scripts: scripts, StartAfterPull: cfg.startAfterPull, Rules: cfg.rules, Original: original, State: cfg.state,
 		Stdout: os.Stdout, Stderr: os.Stderr, Log: log,
 	}), group
 }

@@ -230,7 +230,9 @@ func (a *Agent) Start(ctx context.Context) error {
 func (a *Agent) Stop(ctx context.Context) error {
 	return a.do(ctx, func() error {
 		a.setByHand(true)
-		return a.stop()
+		err := a.stop()
+		a.opts.Group.Release() // nobody is to wait for what may never come back
+		return err
 	})
 }
 

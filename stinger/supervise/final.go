@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 )
 
 // Ask is Stop without a limit of its own: the group takes the time that it
@@ -71,4 +72,20 @@ func startCode(err error) int {
 		return 126
 	}
 	return 127
+}
+
+// awaitEmpty waits until the group has no process left, or returns false.
+func awaitEmpty(group int, limit time.Duration) bool {
+	deadline := time.Now().Add(limit)
+	// Mostly the leader was all there was, so the first look suffices; what
+	// comes after is mostly a worker's exit, which is over within a few ms.
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		if err := syscall.Kill(-group, 0); err == syscall.ESRCH {
+			return true
+		}
+		if time.Now().After(deadline) {
+			return false
+		}
+		time.Sleep(pause)
+	}
 }

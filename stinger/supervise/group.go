@@ -38,6 +38,9 @@ type Options struct {
 	Dir     string
 	// In, where it is set, returns the directory of each start in place of Dir.
 	In func() string
+	// Sockets, where it is set, returns what is kept open for the process at
+	// each start; nil is nothing.
+	Sockets func() *Sockets
 	// Final, where it is set, is asked at each end that nobody asked for, and at
 	// a start that fails: true means that nothing is started again, see
 	// Group.Final. What else is in the group then is killed, as the kernel does
@@ -89,6 +92,7 @@ type Group struct {
 // process is one run of the command.
 type process struct {
 	cmd     *exec.Cmd
+	name    string
 	pid     int // of the leader, and the group's id
 	started time.Time
 	ended   chan struct{} // closed when the leader has ended
@@ -225,7 +229,7 @@ func (g *Group) launch() (int, error) {
 	}
 	g.now, g.state, g.lastErr = p, api.StateRunning, ""
 	g.starts++
-	g.opts.Log.Info("started", "pid", p.pid, "command", p.cmd.Path)
+	g.opts.Log.Info("started", "pid", p.pid, "command", p.name)
 	go g.watch(p)
 	return p.pid, nil
 }
@@ -239,7 +243,10 @@ func (g *Group) spawn() (*process, error) {
 	if g.opts.In != nil {
 		dir = g.opts.In()
 	}
-	cmd := command(argv, dir)
+	cmd, err := g.commandIn(argv, dir)
+	if err != nil {
+		return nil, err
+	}
 	// Through an interface a nil *os.File would not be nil.
 	if g.opts.Stdin != nil {
 		cmd.Stdin = g.opts.Stdin
@@ -254,7 +261,7 @@ func (g *Group) spawn() (*process, error) {
 		return nil, fmt.Errorf("starting %s: %w", argv[0], err)
 	}
 	return &process{
-		cmd: cmd, pid: cmd.Process.Pid, started: time.Now(),
+		cmd: cmd, name: argv[0], pid: cmd.Process.Pid, started: time.Now(),
 		ended: make(chan struct{}), gone: make(chan struct{}),
 	}, nil
 }
@@ -377,20 +384,4 @@ func command(argv []string, dir string) *exec.Cmd {
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
-}
-
-// awaitEmpty waits until the group has no process left, or returns false.
-func awaitEmpty(group int, limit time.Duration) bool {
-	deadline := time.Now().Add(limit)
-	// Mostly the leader was all there was, so the first look suffices; what
-	// comes after is mostly a worker's exit, which is over within a few ms.
-	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
-		if err := syscall.Kill(-group, 0); err == syscall.ESRCH {
-			return true
-		}
-		if time.Now().After(deadline) {
-			return false
-		}
-		time.Sleep(pause)
-	}
 }
