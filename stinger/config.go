@@ -12,9 +12,9 @@ import (
 
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/internal/env"
-	"github.com/formicarium/formicarium/stinger/credential"
 	"github.com/formicarium/formicarium/internal/handover"
 	"github.com/formicarium/formicarium/internal/reload"
+	"github.com/formicarium/formicarium/stinger/credential"
 )
 
 const (

@@ -237,10 +237,7 @@ func outcomeText(o api.Outcome) string {
 		return fmt.Sprintf("a newer save took its place, %s", short(r.Commit))
 	}
 	text := fmt.Sprintf("runs %s, %s", short(r.Commit), plural(r.Changed, "file"))
-	if r.Restarted {
-		text += fmt.Sprintf(", restarted as pid %d", r.PID)
-	}
-	return text + fmt.Sprintf(" (%d ms)", int(o.Millis))
+	return text + doneText(r) + fmt.Sprintf(" (%d ms)", int(o.Millis))
 }
 
 // printTimings prints each hop of a save.
@@ -256,7 +253,7 @@ func (w *watcher) printTimings(e snapshot.Event) {
 }
 
 // containers returns the living containers of the service whose Stingers can be
-// asked; with outcomes only those that started a process.
+// asked; with outcomes only those that did something to a process.
 func (d *Directory) containers(ctx context.Context, outcomes []api.Outcome) ([]stinger, error) {
 	pods, err := d.client.servicePods(ctx, d.devspace, d.service)
 	if err != nil {
@@ -268,7 +265,7 @@ func (d *Directory) containers(ctx context.Context, outcomes []api.Outcome) ([]s
 	}
 	return slices.DeleteFunc(found, func(s stinger) bool {
 		return !slices.ContainsFunc(outcomes, func(o api.Outcome) bool {
-			return o.Pod == s.pod.Name && o.Container == s.endpoint.Container && o.Result.Restarted
+			return o.Pod == s.pod.Name && o.Container == s.endpoint.Container && touched(o)
 		})
 	}), nil
 }
@@ -281,10 +278,10 @@ func (d *Directory) check(ctx context.Context, p Pushed) error {
 	return d.checkRestarts(ctx, p)
 }
 
-// checkRestarts reports processes that were started by a push and ended by
-// themselves soon after.
+// checkRestarts reports processes that were started by a push, or told of it, and
+// ended by themselves soon after.
 func (d *Directory) checkRestarts(ctx context.Context, p Pushed) error {
-	if !slices.ContainsFunc(p.Outcomes, func(o api.Outcome) bool { return o.Result.Restarted }) {
+	if !slices.ContainsFunc(p.Outcomes, touched) {
 		return nil
 	}
 	started, err := d.containers(ctx, p.Outcomes)

@@ -56,7 +56,10 @@ var known = byKey(map[target][]string{
 		"JAEGER_REPORTER_MAX_QUEUE_SIZE", "JAEGER_REPORTER_FLUSH_INTERVAL", "JAEGER_REPORTER_LOG_SPANS",
 		"JAEGER_REPORTER_ATTEMPT_RECONNECTING_DISABLED", "JAEGER_REPORTER_ATTEMPT_RECONNECT_INTERVAL",
 		"JAEGER_RPC_METRICS", "JAEGER_TRACEID_128BIT"),
-	toStinger: {api.EnvGitURL, api.EnvAppPath, api.EnvStingerScripts, api.EnvStartAfterPull, api.EnvStingerGrace, api.EnvStingerWaitForCode},
+	toStinger: {
+		api.EnvGitURL, api.EnvAppPath, api.EnvStingerScripts, api.EnvStartAfterPull, api.EnvStingerGrace, api.EnvStingerWaitForCode,
+		api.EnvStingerReload, api.EnvStingerListen,
+	},
 	toPod: {
 		settingPullPolicy,
 		netraPrefix + cpuRequest, netraPrefix + cpuLimit, netraPrefix + memoryRequest, netraPrefix + memoryLimit,

@@ -13,6 +13,8 @@ import (
 
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/internal/env"
+	"github.com/formicarium/formicarium/internal/handover"
+	"github.com/formicarium/formicarium/internal/reload"
 	"github.com/formicarium/formicarium/internal/sidecar"
 )
 
@@ -157,6 +159,8 @@ func checkStinger(r *env.Reader) {
 	r.Bool(api.EnvStartAfterPull, false)
 	r.Bool(api.EnvStingerWaitForCode, false)
 	r.Duration(api.EnvStingerGrace, 0)
+	reload.Read(r)
+	handover.Read(r)
 	for _, name := range []string{api.EnvAppPath, api.EnvStingerScripts} {
 		if v := r.Directory(name, defaultApp); path.IsAbs(v) && within(v, fmcRoot) {
 			r.Fault(name, v, "a directory that is not below "+fmcRoot)

@@ -20,6 +20,14 @@
 //	      TOKEN: {secret: orders, key: token}     # or {configMap: NAME, key: KEY}
 //	    ports: [8080, {name: admin, port: 9090, target: 9000, protocol: tcp}]
 //	    restart: true                   # start again after each sync (false: the program reloads itself)
+//	    reload:                         # what a change of certain paths does, see package internal/reload
+//	      - {paths: requirements.txt, do: build}             # build, then start again
+//	      - {paths: ["templates/**", "*.css"], do: nothing}  # or restart
+//	      - {paths: "conf/*.yaml", do: signal, signal: HUP}  # to the first process of the service
+//	      - {paths: "*.clj", do: reload}                     # run reloadScript beside the process $FMC_PID
+//	    reloadScript: echo '(reload)' | nc localhost 5555
+//	    handover: true                  # Stinger listens on the tcp ports and gives the process the sockets
+//	                                    # (LISTEN_FDS, from 3 on): a restart refuses no connection
 //	    appPath: /app                   # where the synced directory is in the container
 //	    trace: true                     # put netra beside it
 //	    replicas: 1
@@ -51,6 +59,7 @@ import (
 	"path/filepath"
 
 	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/reload"
 	"go.yaml.in/yaml/v3"
 	corev1 "k8s.io/api/core/v1"
 )
@@ -72,11 +81,15 @@ type Service struct {
 	// Containers of the pod. The new format has exactly one, named like the
 	// service.
 	Containers []Container
-	// Scripts by name: start, build, cleanup.
+	// Scripts by name: start, build, cleanup, reload.
 	Scripts map[string]string
 	Ports   []Port
 	// Restart says whether a sync starts the process again.
 	Restart bool
+	// Reload says what a change of certain paths does instead.
+	Reload []reload.Rule
+	// Handover says whether Stinger listens for the process.
+	Handover bool
 	// AppPath is where the synced directory is in the container; empty means
 	// the default.
 	AppPath string

@@ -172,6 +172,7 @@ func (s *Service) podAnnotations() map[string]string {
 	annotations[annotationGitURL] = fmt.Sprintf("https://%s:%d/%s.git", api.HubName, api.HubServicePort, s.Name)
 	annotations[annotationStartAfterPull] = strconv.FormatBool(s.Restart)
 	annotations[annotationWaitForCode] = "true" // without it there is nothing to run
+	s.addReload(annotations)
 	if s.AppPath != "" {
 		annotations[annotationAppPath] = s.AppPath
 	}

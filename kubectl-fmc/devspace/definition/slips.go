@@ -36,6 +36,7 @@ func (d *decoder) checkSlips(nodes map[string]*yaml.Node, path string, s *Servic
 		}
 	}
 	d.checkPatchKinds(nodes["patches"], join(path, "patches"), s)
+	d.checkReload(nodes, path, s)
 }
 
 func orNone(n *yaml.Node) *yaml.Node {
@@ -66,6 +67,10 @@ func ownVariable(name string, synced bool) string {
 		return "Stinger's: set appPath"
 	case name == api.EnvStartAfterPull:
 		return "Stinger's: set restart"
+	case name == api.EnvStingerReload:
+		return "Stinger's: set reload"
+	case name == api.EnvStingerListen:
+		return "Stinger's: set handover"
 	case name == api.EnvStingerGrace:
 		return fmt.Sprintf("Stinger's: set the annotation %s/%s", api.Domain, annotation)
 	case strings.HasPrefix(name, "STINGER_") || slices.Contains(stingerVariables, name):
