@@ -62,7 +62,7 @@ func (o *output) String() string {
 
 // program is a running Stinger.
 type program struct {
-	*testing.T
+	testing.TB
 	hub            *gittest.Hub
 	cmd            *exec.Cmd
 	stdout, stderr output
@@ -73,9 +73,9 @@ type program struct {
 
 // start runs Stinger on a hub with the given files (path → content), or, where
 // they are nil, on one that has no code.
-func start(t *testing.T, files map[string]string, vars []string, args ...string) *program {
+func start(t testing.TB, files map[string]string, vars []string, args ...string) *program {
 	t.Helper()
-	p := &program{T: t, hub: gittest.New(t), dir: t.TempDir(), client: http.DefaultClient, ended: make(chan struct{})}
+	p := &program{TB: t, hub: gittest.New(t), dir: t.TempDir(), client: http.DefaultClient, ended: make(chan struct{})}
 	for path, content := range files {
 		p.hub.Write(path, content, 0o755)
 	}
@@ -368,6 +368,23 @@ func TestInstall(t *testing.T) {
 		out, _ := cmd.CombinedOutput()
 		if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "usage:") {
 			t.Errorf("stinger %v = %d\n%s", args, cmd.ProcessState.ExitCode(), out)
+		}
+	}
+}
+
+// TestWatchesNothing: what changes is told to it, and the node's watches are
+// few.
+func TestWatchesNothing(t *testing.T) {
+	p := start(t, map[string]string{"f": ""}, nil, "--", "sleep", "1000")
+	p.ready()
+	dir := fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) < 4 {
+		t.Fatalf("%d descriptors, %v", len(entries), err)
+	}
+	for _, e := range entries {
+		if target, _ := os.Readlink(filepath.Join(dir, e.Name())); strings.Contains(target, "notify") {
+			t.Errorf("descriptor %s is %s", e.Name(), target)
 		}
 	}
 }

@@ -178,6 +178,40 @@ func TestStartCutsTheWaitShort(t *testing.T) {
 	}
 }
 
+// TestARunThatSettlesBeginsTheBackoffAnew has three crashes at once, and one
+// after a while.
+func TestARunThatSettlesBeginsTheBackoffAnew(t *testing.T) {
+	script := `echo x >> runs
+		case $(wc -l < runs) in
+		[123]) exit 1 ;;
+		4) while ! test -e go; do sleep 0.01; done; exit 1 ;;
+		esac
+		exec sleep 1000`
+	g, dir := shellGroup(t, script, func(o *Options) {
+		o.Backoff = Backoff{First: time.Millisecond, Max: 4 * time.Millisecond, Settled: time.Hour}
+	})
+	failures := func() int {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.failures
+	}
+	mustStart(t, g)
+	eventually(t, "the fourth run", func() bool { return lines(filepath.Join(dir, "runs")) == 4 && g.Status().PID != 0 })
+	if n := failures(); n != 3 {
+		t.Errorf("%d crashes in a row, want 3", n)
+	}
+	g.mu.Lock()
+	g.now.started = time.Now().Add(-2 * time.Hour) // so that it need not be waited for
+	g.mu.Unlock()
+	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the fifth run", func() bool { return lines(filepath.Join(dir, "runs")) == 5 && g.Status().PID != 0 })
+	if n := failures(); n != 1 {
+		t.Errorf("%d crashes in a row, want 1", n)
+	}
+}
+
 // TestCrashTakesTheGroup lets the leader end and leave a child: that one would
 // hold the port that the next run needs.
 func TestCrashTakesTheGroup(t *testing.T) {
