@@ -25,7 +25,7 @@ const inHosts = `mount --bind "$1" /etc/hosts && shift && exec "$@"`
 // devspace's hub; without the pod's identity, which WriteIdentity brings.
 func startInDevspace(t *testing.T, hub *gittest.Devspace, identity string, vars []string, args ...string) *program {
 	t.Helper()
-	p := &program{T: t, hub: hub.Hub, dir: t.TempDir(), ended: make(chan struct{})}
+	p := &program{TB: t, hub: hub.Hub, dir: t.TempDir(), ended: make(chan struct{})}
 	hosts := filepath.Join(p.dir, "hosts")
 	if err := os.WriteFile(hosts, []byte("127.0.0.1 localhost "+api.HubName+"\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -46,7 +46,7 @@ func (p *program) as(hub *gittest.Devspace, who *identity.Identity) *program {
 	}
 	transport := &http.Transport{TLSClientConfig: identity.ClientConfig(hub.Pod, hub.Authority().Roots(), own)}
 	p.Cleanup(transport.CloseIdleConnections)
-	return &program{T: p.T, url: p.url, client: &http.Client{Transport: transport}}
+	return &program{T: p.TB, url: p.url, client: &http.Client{Transport: transport}}
 }
 
 // certified waits for the pod's certificate.

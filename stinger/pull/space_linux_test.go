@@ -30,10 +30,10 @@ func smallDisk(t *testing.T) string {
 	return dir
 }
 
-// TestFullDisk: what does not fit is refused with the disk's size, the old tree
+// TestFullDiskRecovers: what does not fit is refused with the disk's size, the old tree
 // stays whole, and what fits is taken again, on the directory's own disk and on
 // that of the state.
-func TestFullDisk(t *testing.T) {
+func TestFullDiskRecovers(t *testing.T) {
 	for _, full := range []string{"app", "state"} {
 		t.Run(full, func(t *testing.T) {
 			dir := t.TempDir()
