@@ -46,7 +46,7 @@ func (p *program) as(hub *gittest.Devspace, who *identity.Identity) *program {
 	}
 	transport := &http.Transport{TLSClientConfig: identity.ClientConfig(hub.Pod, hub.Authority().Roots(), own)}
 	p.Cleanup(transport.CloseIdleConnections)
-	return &program{T: p.TB, url: p.url, client: &http.Client{Transport: transport}}
+	return &program{TB: p.TB, url: p.url, client: &http.Client{Transport: transport}}
 }
 
 // certified waits for the pod's certificate.

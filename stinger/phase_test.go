@@ -89,7 +89,7 @@ func start(t testing.TB, files map[string]string, vars []string, args ...string)
 // begin runs the command with Stinger's variables and waits until it listens.
 func (p *program) begin(cmd *exec.Cmd, vars []string) {
 	p.Helper()
-	t := p.T
+	t := p.TB
 	p.cmd = cmd
 	p.cmd.Env = append(append(os.Environ(), "GIT_URL="+p.hub.URL, "APP_PATH="+p.dir+"/app", "STINGER_STATE="+p.dir+"/state",
 		"STINGER_SCRIPTS="+p.dir+"/scripts", "STINGER_PORT=0", "STINGER_GRACE=20s"), vars...)
