@@ -67,7 +67,7 @@ var memoryLine = regexp.MustCompile(`(?:Vm|Rss)(RSS|HWM|Anon|File):\s+(\d+) kB`)
 // time to give back what it does not need.
 func (p *program) settledMemory() map[string]int {
 	p.Helper()
-	time.Sleep(3 * time.Second)
+	time.Sleep(5 * time.Second)
 	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "status"))
 	if err != nil {
 		p.Fatal(err)

@@ -29,7 +29,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -65,6 +64,7 @@ type Puller struct {
 	root  *os.Root
 	state *state
 
+	freeing atomic.Bool             // memory will be given back soon
 	current atomic.Pointer[Applied] // a copy of applied for readers that do not wait
 
 	mu      sync.Mutex // guards what follows
@@ -167,6 +167,7 @@ func (p *Puller) Verify() (Result, error) {
 func (p *Puller) Pull(ctx context.Context, commit string) (Result, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.freeMemory()
 	before := p.store.head
 	r, err := p.pull(ctx, commit, base{commit: before.hash()})
 	// Where the store lacks something then, the hub left out what is nowhere
@@ -356,11 +357,6 @@ func (p *Puller) applier(verify bool) *applier {
 
 // tidy keeps the store small. A failure costs nothing but space.
 func (p *Puller) tidy() {
-	if p.store.head.Renewed {
-		// Taking in a whole pack needs memory in its proportion; a pod's limit
-		// is better spent on the service.
-		go debug.FreeOSMemory()
-	}
 	if err := p.store.dropOld(); err != nil {
 		p.log.Warn("tidying the object store", "error", err)
 	}

@@ -42,6 +42,7 @@ var emptyTree = plumbing.NewHash("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
 type store struct {
 	dir     string
 	objects *filesystem.Storage
+	cache   cache.Object // of objects
 	head    head
 }
 
@@ -76,11 +77,12 @@ func (s *store) reopen() {
 	if s.objects != nil {
 		_ = s.objects.Close()
 	}
-	s.objects = s.openObjects()
+	s.cache = cache.NewObjectLRU(cacheSize)
+	s.objects = s.openObjects(s.cache)
 }
 
-func (s *store) openObjects() *filesystem.Storage {
-	return filesystem.NewStorageWithOptions(osfs.New(s.dir), cache.NewObjectLRU(cacheSize),
+func (s *store) openObjects(objects cache.Object) *filesystem.Storage {
+	return filesystem.NewStorageWithOptions(osfs.New(s.dir), objects,
 		filesystem.Options{KeepDescriptors: true, LargeObjectThreshold: inMemory})
 }
 
@@ -166,7 +168,7 @@ func (s *store) addThin(r io.Reader) error {
 	if n := binary.BigEndian.Uint32(start[8:]); n > thinObjects {
 		return fmt.Errorf("%w: the fetch brings %d objects", errStartOver, n)
 	}
-	loose := newLooseWriter(s.objects, func() storer.EncodedObjectStorer { return s.openObjects() })
+	loose := newLooseWriter(s.objects, func() storer.EncodedObjectStorer { return s.openObjects(cache.NewObjectLRU(cacheSize)) })
 	parser, err := packfile.NewParserWithStorage(packfile.NewScanner(pack), loose)
 	if err == nil {
 		_, err = parser.Parse()
