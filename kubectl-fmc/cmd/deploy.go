@@ -37,8 +37,14 @@ until the pushed code runs. A deployed service is brought to its definition.
 
 The definition is read from -f, else from fmc.yaml, fmc.yml or fmc.json in PATH
 or the current directory. Without NAME all its services are deployed. PATH goes
-before the definition's. With --image no definition is needed.`,
+before the definition's. Without a definition NAME and PATH are enough where the
+files of PATH say what it needs, or with --image.
+
+Without an image a service runs in a chamber, an image with scripts that build
+and start the directory: ` + presets() + `.
+The files choose it, or --chamber; --chamber configmap/NAME is one of your own.`,
 		Example: `  kubectl fmc deploy
+  kubectl fmc deploy orders ./orders --port 8080
   kubectl fmc deploy orders -f fmc.yaml ./orders -w
   kubectl fmc deploy orders ./orders --image python:3.13-slim --command "python3 app.py" --port 8080`,
 		Args: cobra.MaximumNArgs(2),
@@ -50,6 +56,9 @@ before the definition's. With --image no definition is needed.`,
 			}
 			if o.watch && !slices.ContainsFunc(services, (*definition.Service).Synced) {
 				return errors.New("--watch: none of the services has a path, so there is nothing to watch")
+			}
+			if err := o.furnish(services); err != nil {
+				return err
 			}
 			return o.run(c.Context(), services)
 		},
@@ -78,6 +87,9 @@ func (o *deployOptions) run(ctx context.Context, services []*definition.Service)
 		return err
 	}
 	fmt.Fprintf(o.ErrOut, "devspace %s\n", space)
+	if err := o.furnishOwn(ctx, client, space, services); err != nil {
+		return err
+	}
 	installation, err := client.Installation(ctx)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 // selection are the flags that say which services are meant and what they are.
 type selection struct {
 	file, image, command string
+	chamber              string
 	ports                []string
 	env                  []string
 }
@@ -23,6 +24,7 @@ type selection struct {
 func (s *selection) addFlags(f *pflag.FlagSet) {
 	f.StringVarP(&s.file, "filename", "f", "", "Definition file")
 	f.StringVar(&s.image, "image", "", "Image of the service, in place of the definition's")
+	f.StringVar(&s.chamber, "chamber", "", "Chamber of the service, in place of the definition's: a preset, auto, or one of the devspace's (see above)")
 	f.StringVar(&s.command, "command", "", "Command of the service, in place of the definition's; words are separated by spaces")
 	f.StringSliceVar(&s.ports, "port", nil, "Port of the service, beside the definition's (repeatable)")
 	f.StringArrayVar(&s.env, "env", nil, "NAME=VALUE for the service, in place of the definition's (repeatable)")
@@ -82,11 +84,12 @@ func (s *selection) definition(name, path string) (*definition.Definition, error
 		d, err := definition.Read(file, definition.Options{Name: name})
 		// A file that merely lies there is no obstacle to a service that the
 		// flags describe.
-		if s.file != "" || s.image == "" || name == "" || err == nil && d.Has(name) {
+		described := s.image != "" || s.chamber != ""
+		if s.file != "" || !described || name == "" || err == nil && d.Has(name) {
 			return d, err
 		}
-	case s.image == "":
-		return nil, errors.New("no definition: give a file with -f, write one (fmc.yaml), or give NAME, PATH and --image")
+	case s.image == "" && (name == "" || path == ""):
+		return nil, errors.New("no definition: give a file with -f, write one (fmc.yaml), or give NAME and PATH, whose files say what it needs")
 	case name == "":
 		return nil, errors.New("no service name: give NAME, or a definition file with -f")
 	}
@@ -99,16 +102,25 @@ func (s *selection) definition(name, path string) (*definition.Definition, error
 
 // override puts the flags' values in the place of the definition's.
 func (s *selection) override(services []*definition.Service) error {
-	if s.image == "" && s.command == "" && len(s.ports) == 0 && len(s.env) == 0 {
+	if s.image == "" && s.chamber == "" && s.command == "" && len(s.ports) == 0 && len(s.env) == 0 {
 		return nil
 	}
 	if len(services) != 1 {
-		return errors.New("--image, --command, --port and --env are for one service: give NAME")
+		return errors.New("--image, --chamber, --command, --port and --env are for one service: give NAME")
 	}
 	service := services[0]
 	container := &service.Containers[0]
 	if s.image != "" {
 		container.Image = s.image
+	}
+	if s.chamber != "" {
+		if err := definition.CheckChamber(s.chamber); err != nil {
+			return fmt.Errorf("--chamber=%q: %w", s.chamber, err)
+		}
+		if !service.Synced() {
+			return errors.New("--chamber: the service has no path: give PATH, whose files its scripts run")
+		}
+		service.Chamber = s.chamber
 	}
 	if s.command != "" {
 		command, err := words(s.command)

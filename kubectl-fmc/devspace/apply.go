@@ -41,6 +41,7 @@ var kinds = map[string]kind{
 	"ServiceAccount":               {resource: core("serviceaccounts")},
 	"ResourceQuota":                {resource: core("resourcequotas")},
 	"LimitRange":                   {resource: core("limitranges")},
+	kindClaim:                      {resource: core("persistentvolumeclaims")},
 	"Deployment":                   {resource: grouped("apps", "deployments")},
 	"PodDisruptionBudget":          {resource: grouped("policy", "poddisruptionbudgets")},
 	"NetworkPolicy":                {resource: grouped("networking.k8s.io", "networkpolicies")},

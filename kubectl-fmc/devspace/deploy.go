@@ -51,6 +51,9 @@ func (c *Client) Deploy(ctx context.Context, devspace string, service *definitio
 			return err
 		}
 	}
+	if err := c.settleClaims(ctx, objects); err != nil {
+		return err
+	}
 	var push Pushed
 	if source != nil {
 		if push, err = source.Push(ctx); err != nil {
@@ -104,9 +107,12 @@ func (c *Client) prune(ctx context.Context, devspace, service string, kept []*un
 		have[object.GetKind()+"/"+object.GetName()] = true
 	}
 	selector := managed + "," + api.LabelService + "=" + service
-	for _, kind := range []string{"Service", "ConfigMap"} {
+	for _, kind := range []string{"Service", "ConfigMap", kindClaim} {
 		r := c.Dynamic.Resource(kinds[kind].resource).Namespace(devspace)
 		found, err := r.List(ctx, metav1.ListOptions{LabelSelector: selector})
+		if kind == kindClaim && apierrors.IsForbidden(err) {
+			continue // who may not see any has made none
+		}
 		if err != nil {
 			return fmt.Errorf("listing %ss of %s: %w", strings.ToLower(kind), service, err)
 		}

@@ -212,7 +212,7 @@ func (r *rollout) podProblems(ctx context.Context, pod *corev1.Pod) []problem {
 	if podReady(pod) {
 		return nil
 	}
-	var problems []problem
+	problems := r.client.claimProblems(ctx, pod)
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
 			problems = append(problems, problem{text: "no node takes the pod: " + condition.Message, patience: endlessPatience})

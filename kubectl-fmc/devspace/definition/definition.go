@@ -9,7 +9,9 @@
 //	services:
 //	  orders:
 //	    path: ./orders                  # what is synced, relative to the file; without it the image runs as it is
-//	    image: ${PYTHON_IMAGE:-python:3.13-slim}
+//	    image: ${PYTHON_IMAGE:-python:3.13-slim}  # without it: a chamber's
+//	    chamber: python                 # or auto, or one of the user's own; see package chamber
+//	    cache: {size: 5Gi, shared: true} # a volume for dependencies that outlives the pod
 //	    command: [python3, app.py]      # else the image's own, run in the synced directory
 //	    args: [--verbose]               # appended to the command
 //	    start: exec python3 app.py      # or scripts: start in place of command,
@@ -98,6 +100,12 @@ type Service struct {
 	Replicas    int32
 	Annotations map[string]string
 	Patches     []Patch
+	// Chamber is the name of the chamber that was asked for; see NeedsChamber.
+	Chamber string
+	// Cache is nil where the cache lives as long as the pod.
+	Cache *Cache
+	// furnished is set when the chamber's part is in.
+	furnished bool
 	// Installation names what is injected; the pods are replaced when it
 	// changes. It is not in the file.
 	Installation string
@@ -264,16 +272,18 @@ func untab(text []byte) []byte {
 	return out
 }
 
-// New returns a service that was described by flags alone.
+// New returns a service that was described by flags alone. Without an image it
+// needs a chamber.
 func New(name, image, path string, command []string) (*Service, error) {
 	if err := checkServiceName(name); err != nil {
 		return nil, err
 	}
-	if image == "" {
+	if image == "" && path == "" {
 		return nil, errors.New("no image: give --image, or a definition file with -f")
 	}
 	return &Service{
-		Name: name, Path: path, Restart: true, Trace: true, Replicas: 1,
+		Scripts: map[string]string{},
+		Name:    name, Path: path, Restart: true, Trace: true, Replicas: 1,
 		Containers: []Container{{Name: name, Image: image, Command: command, Sync: path != ""}},
 	}, nil
 }

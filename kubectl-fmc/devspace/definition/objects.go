@@ -32,8 +32,9 @@ const (
 const scriptsPath = "/scripts"
 
 // Objects returns what is applied for the service in a devspace, patched: a
-// ConfigMap where there are scripts, a Service where there are ports, and the
-// Deployment last. All of them are named like the service.
+// ConfigMap where there are scripts, a Service where there are ports, a
+// PersistentVolumeClaim for a cache, and the Deployment last. All but the claim
+// are named like the service.
 func (s *Service) Objects(devspace string) ([]*unstructured.Unstructured, error) {
 	var typed []runtime.Object
 	if len(s.Scripts) > 0 {
@@ -41,6 +42,9 @@ func (s *Service) Objects(devspace string) ([]*unstructured.Unstructured, error)
 	}
 	if len(s.Ports) > 0 {
 		typed = append(typed, s.service(devspace))
+	}
+	if s.Cache != nil {
+		typed = append(typed, s.claim(devspace))
 	}
 	typed = append(typed, s.deployment(devspace))
 	objects := make([]*unstructured.Unstructured, 0, len(typed))
@@ -93,6 +97,10 @@ func (s *Service) meta(devspace string) metav1.ObjectMeta {
 func (s *Service) configMap(devspace string) *corev1.ConfigMap {
 	data := map[string]string{}
 	for name, script := range s.Scripts {
+		if name == "env" || strings.Contains(name, ".") { // read by scripts, not run
+			data[name] = script
+			continue
+		}
 		data[name] = scriptText(script)
 	}
 	return &corev1.ConfigMap{
@@ -144,7 +152,7 @@ func (s *Service) deployment(devspace string) *appsv1.Deployment {
 			Replicas: &s.Replicas,
 			Selector: &metav1.LabelSelector{MatchLabels: s.selector()},
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: Labels(devspace, s.Name), Annotations: s.podAnnotations()},
+				ObjectMeta: metav1.ObjectMeta{Labels: s.podLabels(devspace), Annotations: s.podAnnotations()},
 				Spec:       s.podSpec(),
 			},
 		},
@@ -218,6 +226,7 @@ func (s *Service) podSpec() corev1.PodSpec {
 			stingerPort++
 		}
 	}
+	s.addVolumes(&spec)
 	return spec
 }
 

@@ -79,6 +79,8 @@ func (d *decoder) serviceFields(s *Service, c *Container) fields {
 	return fields{
 		"path":         func(n *yaml.Node, path string) { s.Path = d.text(n, path) },
 		"image":        func(n *yaml.Node, path string) { c.Image = d.text(n, path) },
+		"chamber":      func(n *yaml.Node, path string) { s.Chamber = d.chamberName(n, path) },
+		"cache":        func(n *yaml.Node, path string) { s.Cache = d.cache(n, path) },
 		"command":      func(n *yaml.Node, path string) { c.Command = d.texts(n, path) },
 		"args":         func(n *yaml.Node, path string) { c.Args = d.texts(n, path) },
 		"start":        script("start"),
@@ -114,8 +116,14 @@ func (d *decoder) checkService(n *yaml.Node, path string, s *Service, c *Contain
 			d.fault(n, path, "%v", err)
 		}
 	}
-	if c.Image == "" {
-		d.fault(n, path, "image is missing")
+	if c.Image == "" && s.Path == "" && s.Chamber == "" {
+		d.fault(n, path, "image is missing: only a synced directory (path) can say by its files what it needs")
+	}
+	if s.Chamber != "" && s.Path == "" {
+		d.fault(n, path, "chamber needs path: its scripts run a synced directory")
+	}
+	if len(c.Args) > 0 && len(c.Command) == 0 && (s.Chamber != "" || c.Image == "") {
+		d.fault(n, path, "args need command here: a chamber's own start takes none")
 	}
 	if s.Scripts["start"] != "" && c.Command != nil {
 		d.fault(n, path, "has both start and command: give one of them")

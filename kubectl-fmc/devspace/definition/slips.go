@@ -85,7 +85,7 @@ func (d *decoder) checkPatchKinds(patches *yaml.Node, path string, s *Service) {
 	if len(s.Ports) == 0 {
 		missing["Service"] = "the service has no ports, and so no Service to patch"
 	}
-	if len(s.Scripts) == 0 {
+	if len(s.Scripts) == 0 && s.Chamber == "" {
 		missing["ConfigMap"] = "the service has no scripts, and so no ConfigMap to patch"
 	}
 	for i, item := range resolve(orNone(patches)).Content {

@@ -1,0 +1,162 @@
+package chamber
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Label marks a ConfigMap of a devspace as a chamber; its value is the name by
+// which definitions ask for it.
+const Label = "formicarium.io/chamber"
+
+// configMapPrefix opens the name of a chamber that is a ConfigMap's own name.
+const configMapPrefix = "configmap/"
+
+// ConfigMap returns the name of the ConfigMap that a chamber's name is, and
+// whether it is one; else the chamber has to be looked for by its label.
+func ConfigMap(name string) (string, bool) {
+	rest, found := strings.CutPrefix(name, configMapPrefix)
+	return rest, found
+}
+
+// Keys of a ConfigMap.
+const (
+	keyImage         = "image"
+	keyAppPath       = "appPath"
+	keyVariables     = "variables"
+	keyCaches        = "caches"
+	keyServiceCaches = "serviceCaches"
+	keyRules         = "rules"
+)
+
+var (
+	scriptKeys = []string{"start", "build", "cleanup", "reload", "env"}
+	allKeys    = append([]string{keyImage, keyAppPath, keyVariables, keyCaches, keyServiceCaches, keyRules}, scriptKeys...)
+)
+
+// Actions that a rule may name.
+var actions = []string{"build", "restart", "signal", "reload", "nothing"}
+
+// Parse reads a chamber from a ConfigMap's data. The error has every fault.
+//
+//	image: elixir:1.18               # the image
+//	start: exec mix run --no-halt    # scripts: start; build, cleanup, reload where needed
+//	build: mix deps.get && mix compile
+//	env: export MIX_ENV=dev          # read by the other scripts first
+//	appPath: /app                    # where the code goes
+//	variables: |                     # NAME=VALUE, one a line
+//	  LANG=C.UTF-8
+//	caches: |                        # NAME=FOLDER below the cache, shared by services
+//	  MIX_HOME=mix
+//	serviceCaches: |                 # the same, of each service alone
+//	  MIX_BUILD_PATH=build
+//	rules: |                         # what a change makes necessary
+//	  - {paths: [mix.exs, mix.lock], do: build}
+//	  - {paths: ["**"], do: restart}
+func Parse(name string, data map[string]string) (Chamber, error) {
+	p := parser{name: name}
+	for _, key := range slices.Sorted(maps.Keys(data)) {
+		if !slices.Contains(allKeys, key) {
+			p.fault(key, "unknown: want one of %s", list(slices.Sorted(slices.Values(allKeys)), "and"))
+		}
+	}
+	c := Chamber{Name: name, Image: strings.TrimSpace(data[keyImage]), AppPath: strings.TrimSpace(data[keyAppPath]), Scripts: map[string]string{}}
+	for _, key := range scriptKeys {
+		if text := data[key]; strings.TrimSpace(text) != "" {
+			c.Scripts[key] = text
+		}
+	}
+	if c.Scripts["start"] == "" {
+		p.fault("start", "missing: give the script that starts a service")
+	}
+	switch {
+	case c.Image == "":
+		p.fault(keyImage, "missing: say which image the scripts run in")
+	case strings.ContainsAny(c.Image, " \t\r\n"):
+		p.fault(keyImage, "%q is not an image's name", c.Image)
+	}
+	if c.AppPath != "" && (!path.IsAbs(c.AppPath) || path.Clean(c.AppPath) == "/") {
+		p.fault(keyAppPath, "want an absolute path below /, not %q", c.AppPath)
+	}
+	c.Scripts["env"] = script("env") + c.Scripts["env"]
+	for _, v := range p.variables(keyVariables, data[keyVariables]) {
+		c.Variables = append(c.Variables, v)
+	}
+	c.Caches = append(p.caches(keyCaches, data[keyCaches], false), p.caches(keyServiceCaches, data[keyServiceCaches], true)...)
+	c.Reload = p.rules(data[keyRules])
+	return c, errors.Join(p.faults...)
+}
+
+type parser struct {
+	name   string
+	faults []error
+}
+
+func (p *parser) fault(key, format string, args ...any) {
+	p.faults = append(p.faults, fmt.Errorf("reading chamber %s: key %s: %s", p.name, key, fmt.Sprintf(format, args...)))
+}
+
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// variables reads lines NAME=VALUE; empty ones and those of # are left out.
+func (p *parser) variables(key, text string) []Variable {
+	var found []Variable
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
+		if !ok || !variableName.MatchString(name) {
+			p.fault(key, "want NAME=VALUE on each line, not %q", line)
+			continue
+		}
+		found = append(found, Variable{name, value})
+	}
+	return found
+}
+
+func (p *parser) caches(key, text string, own bool) []Cache {
+	var found []Cache
+	for _, v := range p.variables(key, text) {
+		clean := path.Clean(v.Value)
+		if v.Value == "" || path.IsAbs(clean) || clean == ".." || strings.HasPrefix(clean, "../") {
+			p.fault(key, "%s: want a folder below the cache, such as mix, not %q", v.Name, v.Value)
+			continue
+		}
+		found = append(found, Cache{Variable: v.Name, Folder: clean, Own: own})
+	}
+	return found
+}
+
+func (p *parser) rules(text string) []ReloadRule {
+	var rules []struct {
+		Paths  []string `json:"paths"`
+		Do     string   `json:"do"`
+		Signal string   `json:"signal"`
+	}
+	if err := yaml.UnmarshalStrict([]byte(text), &rules); err != nil {
+		p.fault(keyRules, "want a list of {paths: [PATTERN], do: ACTION}: %v", err)
+		return nil
+	}
+	var found []ReloadRule
+	for i, r := range rules {
+		switch {
+		case len(r.Paths) == 0 || slices.Contains(r.Paths, ""):
+			p.fault(keyRules, "rule %d: want paths: a list of patterns", i+1)
+		case !slices.Contains(actions, r.Do):
+			p.fault(keyRules, "rule %d: do: want one of %s, not %q", i+1, list(actions, "and"), r.Do)
+		case (r.Do == "signal") != (r.Signal != ""):
+			p.fault(keyRules, "rule %d: signal: wanted with do: signal, and only there", i+1)
+		}
+		found = append(found, ReloadRule(r))
+	}
+	return found
+}
