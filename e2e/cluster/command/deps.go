@@ -30,7 +30,10 @@ var packages = []string{
 	"mount",
 	"nftables",
 	"nginx",
+	"nodejs", // chambers' scripts are tested with it, and with Python
 	"procps",
+	"python3",
+	"python3-venv",
 	"redis-server",
 	"runc",
 	"util-linux",

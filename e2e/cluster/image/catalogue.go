@@ -34,7 +34,7 @@ var Catalogue = []Definition{
 			ExposedPorts: map[string]struct{}{"4317/tcp": {}, "4318/tcp": {}, "14268/tcp": {}, "16686/tcp": {}},
 		},
 	},
-	chamber("python", "python3", "python3"),
+	chamber("python", "python3", "python3", "python3-venv"),
 	chamber("node", "node", "nodejs"),
 	{
 		Name:     "chamber-go",
