@@ -302,7 +302,7 @@ func testDevspaceDelete(t *testing.T, s *system) {
 // testUninstall looks for anything that carries the plugin's label.
 func testUninstall(t *testing.T, s *system) {
 	s.fmc(t, "uninstall", "--yes")
-	for _, kind := range []string{"namespaces", "mutatingwebhookconfigurations", "clusterroles", "clusterrolebindings", "priorityclasses", "deployments", "services", "secrets", "configmaps"} {
+	for _, kind := range []string{"namespaces", "mutatingwebhookconfigurations", "clusterroles", "clusterrolebindings", "priorityclasses", "deployments", "services", "secrets", "configmaps", "persistentvolumeclaims"} {
 		out := s.kubectl(t, "get", kind, "-A", "-l", api.LabelManagedBy+"="+api.FieldManager, "-o", "name")
 		if strings.TrimSpace(out) != "" {
 			t.Errorf("after uninstall there are %s:\n%s", kind, out)

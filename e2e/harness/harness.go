@@ -139,6 +139,7 @@ func (h *Harness) environ(home string) {
 		"KUBECONFIG=" + h.Kubeconfig,
 		"HOME=" + os.Getenv("HOME"),
 		"GO_IMAGE=" + h.Images.Go, "NODE_IMAGE=" + h.Images.Node, "PYTHON_IMAGE=" + h.Images.Python,
+		"FMC_CHAMBER_GO_IMAGE=" + h.Images.Go, "FMC_CHAMBER_NODE_IMAGE=" + h.Images.Node, "FMC_CHAMBER_PYTHON_IMAGE=" + h.Images.Python,
 	}
 	if home != "" {
 		h.env = append(h.env, "FMC_CONFIG="+filepath.Join(home, "config.json"), "XDG_CACHE_HOME="+filepath.Join(home, "cache"))

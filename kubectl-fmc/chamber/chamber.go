@@ -46,8 +46,9 @@ type Chamber struct {
 	Variables []Variable
 	// Caches are variables that name directories below the cache.
 	Caches []Cache
-	// Reload says what a change of which files makes necessary; the first rule
-	// that fits a file counts.
+	// Reload says what a change of which files makes necessary. The first rule
+	// that fits a file counts; for one that none fits the process is started
+	// again, if the service wants that, and built before if no rule says build.
 	Reload []ReloadRule
 }
 
@@ -63,12 +64,12 @@ type Cache struct {
 	Own bool
 }
 
-// ReloadRule says what to do after a change of files that fit one of Paths:
-// build (and restart), restart, signal, reload or nothing.
+// ReloadRule says what to do after a change of files that fit one of Paths,
+// patterns of git's: build (and restart), restart, signal, reload or nothing.
 type ReloadRule struct {
-	Paths  []string
-	Do     string
-	Signal string
+	Paths  []string `json:"paths"`
+	Do     string   `json:"do"`
+	Signal string   `json:"signal,omitempty"`
 }
 
 // Places in the container. Home is a volume of the pod; CachePath may outlive
@@ -116,13 +117,10 @@ type tool struct {
 	marks       []string
 }
 
-// everything after the rules that name files: what these do not name is code.
-func everything(do string) ReloadRule { return ReloadRule{Paths: []string{"**"}, Do: do} }
-
-// Compiled languages build at any change: data may be compiled in (go:embed,
+// languages are the presets. The rules name the paths for which something else
+// is done than the default, a start without a build. Compiled languages have no
+// rules, and so build at any change: data may be compiled in (go:embed,
 // resources, include_str!), and a compiler knows at once that nothing has changed.
-var compiled = []ReloadRule{everything("build")}
-
 var languages = []language{
 	{
 		name:  "python",
@@ -138,7 +136,6 @@ var languages = []language{
 		caches: []Cache{{"PIP_CACHE_DIR", "pip", false}, {"PIPENV_CACHE_DIR", "pipenv", false}},
 		reload: []ReloadRule{
 			{Paths: []string{"requirements*.txt", "requirements/**", "constraints*.txt", "pyproject.toml", "Pipfile", "Pipfile.lock", "setup.py", "setup.cfg"}, Do: "build"},
-			everything("restart"),
 		},
 	},
 	{
@@ -156,8 +153,7 @@ var languages = []language{
 			{"npm_config_store_dir", "pnpm", false}, {"COREPACK_HOME", "corepack", false},
 		},
 		reload: []ReloadRule{
-			{Paths: []string{"**/package.json", "package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "pnpm-workspace.yaml", ".npmrc", ".yarnrc*"}, Do: "build"},
-			everything("restart"),
+			{Paths: []string{"package.json", "package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "pnpm-workspace.yaml", ".npmrc", ".yarnrc*"}, Do: "build"},
 		},
 	},
 	{
@@ -165,8 +161,7 @@ var languages = []language{
 		marks:     []string{"go.mod"},
 		tools:     []tool{{image: "golang:1.26"}},
 		variables: []Variable{{"GOFLAGS", "-buildvcs=false"}}, // there is no repository in the pod
-		caches:    []Cache{{"GOMODCACHE", "go-mod", false}, {"GOCACHE", "go-build", false}},
-		reload:    compiled,
+		caches:    []Cache{{"GOPATH", "go", false}, {"GOMODCACHE", "go-mod", false}, {"GOCACHE", "go-build", false}},
 	},
 	{
 		name:  "java",
@@ -178,7 +173,6 @@ var languages = []language{
 		// Java asks the user database for its home, which does not know every uid.
 		variables: []Variable{{"MAVEN_OPTS", "-Duser.home=" + HomePath}, {"GRADLE_OPTS", "-Duser.home=" + HomePath}},
 		caches:    []Cache{{"FMC_MAVEN_REPOSITORY", "m2", false}, {"MAVEN_USER_HOME", "maven", false}, {"GRADLE_USER_HOME", "gradle", false}},
-		reload:    compiled,
 	},
 	{
 		name:  "clojure",
@@ -197,8 +191,7 @@ var languages = []language{
 		},
 		reload: []ReloadRule{
 			{Paths: []string{"project.clj", "deps.edn"}, Do: "build"},
-			{Paths: []string{"**/*.clj", "**/*.cljc"}, Do: "reload"},
-			everything("restart"),
+			{Paths: []string{"*.clj", "*.cljc"}, Do: "reload"},
 		},
 	},
 	{
@@ -212,7 +205,6 @@ var languages = []language{
 		},
 		reload: []ReloadRule{
 			{Paths: []string{"Gemfile", "Gemfile.lock", "*.gemspec", ".ruby-version"}, Do: "build"},
-			everything("restart"),
 		},
 	},
 	{
@@ -220,7 +212,6 @@ var languages = []language{
 		marks:  []string{"Cargo.toml"},
 		tools:  []tool{{image: "rust:1"}},
 		caches: []Cache{{"CARGO_HOME", "cargo", false}, {"CARGO_TARGET_DIR", "target", true}},
-		reload: compiled,
 	},
 }
 

@@ -38,19 +38,19 @@ func TestDetect(t *testing.T) {
 		`package.json|{"packageManager":"pnpm@9.1"}`: "node-pnpm package.json",
 		`package.json|{"packageManager":"yarn@4"} package-lock.json yarn.lock`: "node-yarn package.json",
 		`package.json|{"packageManager":"bun@1"}`:                              "node-npm package.json",
-		`package.json|{`:                                                       "node-npm package.json",
-		"server.js":                                                            "node-npm server.js",
-		"package.json script.py":                                               "node-npm package.json", // a mark goes before a hint
-		"go.mod go.sum main.go":                                                "go go.mod",
-		"pom.xml":                                                              "java-maven pom.xml",
-		"pom.xml mvnw":                                                         "java-maven mvnw,pom.xml",
-		"build.gradle.kts gradlew":                                             "java-gradle build.gradle.kts,gradlew",
-		"build.gradle":                                                         "java-gradle build.gradle",
-		"project.clj":                                                          "clojure-lein project.clj",
-		"deps.edn":                                                             "clojure-deps deps.edn",
-		"Gemfile config.ru":                                                    "ruby Gemfile",
-		"config.ru":                                                            "ruby config.ru",
-		"Cargo.toml":                                                           "rust Cargo.toml",
+		`package.json|{`:           "node-npm package.json",
+		"server.js":                "node-npm server.js",
+		"package.json script.py":   "node-npm package.json", // a mark goes before a hint
+		"go.mod go.sum main.go":    "go go.mod",
+		"pom.xml":                  "java-maven pom.xml",
+		"pom.xml mvnw":             "java-maven mvnw,pom.xml",
+		"build.gradle.kts gradlew": "java-gradle build.gradle.kts,gradlew",
+		"build.gradle":             "java-gradle build.gradle",
+		"project.clj":              "clojure-lein project.clj",
+		"deps.edn":                 "clojure-deps deps.edn",
+		"Gemfile config.ru":        "ruby Gemfile",
+		"config.ru":                "ruby config.ru",
+		"Cargo.toml":               "rust Cargo.toml",
 	} {
 		found, err := Detect(directory(strings.Fields(files)...))
 		if err != nil {
@@ -65,10 +65,10 @@ func TestDetect(t *testing.T) {
 
 func TestDetectSaysWhatIsAmbiguous(t *testing.T) {
 	for files, parts := range map[string][]string{
-		"":          {"no chamber fits", "requirements.txt", "package.json", "go.mod", "pom.xml", "project.clj", "Gemfile", "Cargo.toml", "--chamber", "--image"},
-		"README.md": {"no chamber fits"},
-		"package.json requirements.txt":            {"python (requirements.txt) and node (package.json)", "chamber: python or node"},
-		"app.py server.js":                         {"python (app.py) and node (server.js)"},
+		"":                              {"no chamber fits", "requirements.txt", "package.json", "go.mod", "pom.xml", "project.clj", "Gemfile", "Cargo.toml", "--chamber", "--image"},
+		"README.md":                     {"no chamber fits"},
+		"package.json requirements.txt": {"python (requirements.txt) and node (package.json)", "chamber: python or node"},
+		"app.py server.js":              {"python (app.py) and node (server.js)"},
 		"package.json yarn.lock package-lock.json": {"package-lock.json and yarn.lock", "chamber: node-npm or node-yarn"},
 		"pom.xml build.gradle":                     {"pom.xml and build.gradle", "chamber: java-maven or java-gradle"},
 		"project.clj deps.edn":                     {"chamber: clojure-lein or clojure-deps"},

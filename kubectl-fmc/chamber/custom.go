@@ -57,9 +57,8 @@ var actions = []string{"build", "restart", "signal", "reload", "nothing"}
 //	  MIX_HOME=mix
 //	serviceCaches: |                 # the same, of each service alone
 //	  MIX_BUILD_PATH=build
-//	rules: |                         # what a change makes necessary
+//	rules: |                         # what a change makes necessary; see ReloadRule
 //	  - {paths: [mix.exs, mix.lock], do: build}
-//	  - {paths: ["**"], do: restart}
 func Parse(name string, data map[string]string) (Chamber, error) {
 	p := parser{name: name}
 	for _, key := range slices.Sorted(maps.Keys(data)) {
@@ -86,9 +85,7 @@ func Parse(name string, data map[string]string) (Chamber, error) {
 		p.fault(keyAppPath, "want an absolute path below /, not %q", c.AppPath)
 	}
 	c.Scripts["env"] = script("env") + c.Scripts["env"]
-	for _, v := range p.variables(keyVariables, data[keyVariables]) {
-		c.Variables = append(c.Variables, v)
-	}
+	c.Variables = p.variables(keyVariables, data[keyVariables])
 	c.Caches = append(p.caches(keyCaches, data[keyCaches], false), p.caches(keyServiceCaches, data[keyServiceCaches], true)...)
 	c.Reload = p.rules(data[keyRules])
 	return c, errors.Join(p.faults...)
@@ -137,16 +134,11 @@ func (p *parser) caches(key, text string, own bool) []Cache {
 }
 
 func (p *parser) rules(text string) []ReloadRule {
-	var rules []struct {
-		Paths  []string `json:"paths"`
-		Do     string   `json:"do"`
-		Signal string   `json:"signal"`
-	}
+	var rules []ReloadRule
 	if err := yaml.UnmarshalStrict([]byte(text), &rules); err != nil {
 		p.fault(keyRules, "want a list of {paths: [PATTERN], do: ACTION}: %v", err)
 		return nil
 	}
-	var found []ReloadRule
 	for i, r := range rules {
 		switch {
 		case len(r.Paths) == 0 || slices.Contains(r.Paths, ""):
@@ -156,7 +148,6 @@ func (p *parser) rules(text string) []ReloadRule {
 		case (r.Do == "signal") != (r.Signal != ""):
 			p.fault(keyRules, "rule %d: signal: wanted with do: signal, and only there", i+1)
 		}
-		found = append(found, ReloadRule(r))
 	}
-	return found
+	return rules
 }

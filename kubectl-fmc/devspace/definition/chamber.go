@@ -39,7 +39,8 @@ func (s *Service) Furnish(c chamber.Chamber) {
 	if len(s.Ports) > 0 { // what most frameworks listen on
 		setDefault(container, "PORT", strconv.Itoa(int(s.Ports[0].Target)))
 	}
-	// The chamber's rules of reload (c.Reload) join here.
+	// The chamber's rules of reload (c.Reload) join here, where the definition
+	// has neither rules nor a build of its own: that may depend on other files.
 }
 
 // furnishScripts adds the chamber's scripts. The definition's own go before
