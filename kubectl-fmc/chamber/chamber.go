@@ -150,7 +150,7 @@ var languages = []language{
 		variables: []Variable{{"npm_config_update_notifier", "false"}, {"npm_config_fund", "false"}, {"COREPACK_ENABLE_DOWNLOAD_PROMPT", "0"}},
 		caches: []Cache{
 			{"npm_config_cache", "npm", false}, {"YARN_CACHE_FOLDER", "yarn", false},
-			{"npm_config_store_dir", "pnpm", false}, {"COREPACK_HOME", "corepack", false},
+			{"YARN_GLOBAL_FOLDER", "yarn-berry", false}, {"COREPACK_HOME", "corepack", false},
 		},
 		reload: []ReloadRule{
 			{Paths: []string{"package.json", "package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "pnpm-workspace.yaml", ".npmrc", ".yarnrc*"}, Do: "build"},

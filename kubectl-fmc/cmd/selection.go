@@ -111,6 +111,9 @@ func (s *selection) override(services []*definition.Service) error {
 	service := services[0]
 	container := &service.Containers[0]
 	if s.image != "" {
+		if container.Image == "" && service.Synced() && service.Chamber == "" {
+			service.Chamber = definition.ChamberAuto // it would have been its
+		}
 		container.Image = s.image
 	}
 	if s.chamber != "" {

@@ -185,6 +185,9 @@ func (c *Client) stingerProblem(ctx context.Context, s stinger, status api.Sting
 			text:   fmt.Sprintf("container %s: %s", container, status.LastError),
 			detail: c.lastLog(ctx, s.pod, container, false), patience: longPatience,
 		}, true
+	case status.State == api.StateBuilding:
+		// The first build fetches what the service depends on.
+		return problem{text: fmt.Sprintf("container %s builds", container), patience: endlessPatience}, true
 	}
 	return problem{}, false
 }
