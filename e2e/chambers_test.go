@@ -178,7 +178,7 @@ func testCache(t *testing.T, s *system) {
 	s.kubectl(t, "delete", "pod", "-n", devspace, "-l", api.LabelService+"=cached")
 	s.kubectl(t, "rollout", "status", "deployment/cached", "-n", devspace, "--timeout", "2m")
 	s.answers(t, "cached", "hello from a wheel")
-	if logs := s.fmc(t, "logs", "cached", "-n", devspace); strings.Contains(logs, "installed") || strings.Contains(logs, "satisfied") {
+	if logs := s.fmc(t, "logs", "cached", "-n", devspace); strings.Contains(logs, "Successfully installed") || strings.Contains(logs, "already satisfied") {
 		t.Errorf("the second pod asked pip again:\n%s", logs)
 	}
 }

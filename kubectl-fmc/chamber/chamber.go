@@ -50,6 +50,9 @@ type Chamber struct {
 	// that fits a file counts; for one that none fits the process is started
 	// again, if the service wants that, and built before if no rule says build.
 	Reload []ReloadRule
+	// InPlace comes after Reload where the service's process is to go on at a
+	// change (restart: false).
+	InPlace []ReloadRule
 }
 
 // Variable is one of the environment.
@@ -109,6 +112,7 @@ type language struct {
 	variables []Variable
 	caches    []Cache
 	reload    []ReloadRule
+	inPlace   []ReloadRule
 }
 
 // tool is one way to build a language, with the image that has it.
@@ -155,6 +159,7 @@ var languages = []language{
 		reload: []ReloadRule{
 			{Paths: []string{"package.json", "package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "pnpm-workspace.yaml", ".npmrc", ".yarnrc*"}, Do: "build"},
 		},
+		inPlace: []ReloadRule{{Paths: []string{"*"}, Do: "reload"}},
 	},
 	{
 		name:      "go",
@@ -249,11 +254,12 @@ func (c Choice) Chamber(getenv func(string) string) Chamber {
 		Variables: slices.Clone(l.variables),
 		Caches:    l.caches,
 		Reload:    l.reload,
+		InPlace:   l.inPlace,
 	}
 	if t.name != "" {
 		chamber.Variables = append(chamber.Variables, Variable{"FMC_TOOL", t.name})
 	}
-	for _, name := range []string{"start", "build", "cleanup", "reload", "reload.clj"} {
+	for _, name := range []string{"start", "build", "cleanup", "reload", "reload.clj", "hot.cjs"} {
 		if text := script(l.name + "/" + name); text != "" {
 			chamber.Scripts[name] = text
 		}

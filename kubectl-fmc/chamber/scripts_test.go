@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -279,17 +280,25 @@ func TestNodeScripts(t *testing.T) {
 	p.fails("build", "SyntaxError")
 }
 
-// With restart: false a saved file is taken up by Node itself.
-func TestNodeReloadsItself(t *testing.T) {
+// With restart: false the process goes on, and answers with new code; of code
+// that does not start it goes on with the old.
+func TestNodeReloadsInPlace(t *testing.T) {
 	p := newPod(t, "node")
 	port := freePort(t)
 	server := func(text string) {
 		p.write("answer.js", "module.exports = '"+text+"'")
 	}
 	server("one")
-	p.write("server.js", "require('http').createServer((q, a) => a.end(require('./answer.js'))).listen("+port+", '127.0.0.1')")
+	p.write("server.js", "require('http').createServer((q, a) => a.end(require('./answer.js'))).listen("+port+")")
 	p.set("FMC_RESTART", "false")
 	cmd := p.command("start")
+	errorFile := p.cache + "/errors"
+	stderr, err := os.Create(errorFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -298,8 +307,33 @@ func TestNodeReloadsItself(t *testing.T) {
 		cmd.Wait()
 	})
 	p.answers(port, "one")
-	server("two")
-	p.answers(port, "two")
+	p.set("FMC_PID", strconv.Itoa(cmd.Process.Pid))
+	reload := func() {
+		t.Helper()
+		if out, err := p.run("reload"); err != nil {
+			t.Fatalf("reload: %v\n%s", err, out)
+		}
+	}
+	for _, text := range []string{"two", "three"} {
+		server(text)
+		reload()
+		p.answers(port, text)
+	}
+	p.write("server.js", "process.exit(1)")
+	reload()
+	p.logs(errorFile, "the old code goes on")
+	p.answers(port, "three")
+}
+
+// logs waits until a file holds a text.
+func (p *pod) logs(file, part string) {
+	p.Helper()
+	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if text, err := os.ReadFile(file); err == nil && strings.Contains(string(text), part) {
+			return
+		}
+	}
+	p.Fatalf("waited in vain for %q", part)
 }
 
 func (p *pod) answers(port, want string) {
@@ -438,7 +472,7 @@ func TestScriptsAreReadable(t *testing.T) {
 		for script, text := range found.Chamber(noEnv).Scripts {
 			shell := "/bin/sh"
 			switch {
-			case strings.HasSuffix(script, ".clj"):
+			case strings.Contains(script, "."): // not of a shell
 				continue
 			case strings.HasPrefix(text, "#!/usr/bin/env bash\n"):
 				shell = "bash"
