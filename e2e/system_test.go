@@ -50,6 +50,9 @@ func TestSystem(t *testing.T) {
 			t.FailNow()
 		}
 	}
+	if clojureImage != "" {
+		t.Run("ClojureReloads", func(t *testing.T) { testClojureReloads(t, s) })
+	}
 	for _, stage := range []struct {
 		name string
 		test func(*testing.T, *system)

@@ -30,6 +30,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/formicarium/formicarium/internal/reload"
 )
 
 // Chamber is an image with its scripts.
@@ -46,13 +48,12 @@ type Chamber struct {
 	Variables []Variable
 	// Caches are variables that name directories below the cache.
 	Caches []Cache
-	// Reload says what a change of which files makes necessary. The first rule
-	// that fits a file counts; for one that none fits the process is started
-	// again, if the service wants that, and built before if no rule says build.
-	Reload []ReloadRule
+	// Reload says what a change of which files makes necessary; see package
+	// internal/reload.
+	Reload []reload.Rule
 	// InPlace comes after Reload where the service's process is to go on at a
 	// change (restart: false).
-	InPlace []ReloadRule
+	InPlace []reload.Rule
 }
 
 // Variable is one of the environment.
@@ -65,14 +66,6 @@ type Cache struct {
 	Folder string
 	// Own is set for what services cannot share.
 	Own bool
-}
-
-// ReloadRule says what to do after a change of files that fit one of Paths,
-// patterns of git's: build (and restart), restart, signal, reload or nothing.
-type ReloadRule struct {
-	Paths  []string `json:"paths"`
-	Do     string   `json:"do"`
-	Signal string   `json:"signal,omitempty"`
 }
 
 // Places in the container. Home is a volume of the pod; CachePath may outlive
@@ -111,8 +104,8 @@ type language struct {
 	tools     []tool
 	variables []Variable
 	caches    []Cache
-	reload    []ReloadRule
-	inPlace   []ReloadRule
+	rules     []reload.Rule
+	inPlace   []reload.Rule
 }
 
 // tool is one way to build a language, with the image that has it.
@@ -138,8 +131,8 @@ var languages = []language{
 			{"PYTHONDONTWRITEBYTECODE", "1"},
 		},
 		caches: []Cache{{"PIP_CACHE_DIR", "pip", false}, {"PIPENV_CACHE_DIR", "pipenv", false}},
-		reload: []ReloadRule{
-			{Paths: []string{"requirements*.txt", "requirements/**", "constraints*.txt", "pyproject.toml", "Pipfile", "Pipfile.lock", "setup.py", "setup.cfg"}, Do: "build"},
+		rules: []reload.Rule{
+			{Paths: []string{"requirements*.txt", "requirements/**", "constraints*.txt", "pyproject.toml", "Pipfile", "Pipfile.lock", "setup.py", "setup.cfg"}, Do: reload.Build},
 		},
 	},
 	{
@@ -156,10 +149,10 @@ var languages = []language{
 			{"npm_config_cache", "npm", false}, {"YARN_CACHE_FOLDER", "yarn", false},
 			{"YARN_GLOBAL_FOLDER", "yarn-berry", false}, {"COREPACK_HOME", "corepack", false},
 		},
-		reload: []ReloadRule{
-			{Paths: []string{"package.json", "package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "pnpm-workspace.yaml", ".npmrc", ".yarnrc*"}, Do: "build"},
+		rules: []reload.Rule{
+			{Paths: []string{"package.json", "package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "pnpm-workspace.yaml", ".npmrc", ".yarnrc*"}, Do: reload.Build},
 		},
-		inPlace: []ReloadRule{{Paths: []string{"*"}, Do: "reload"}},
+		inPlace: []reload.Rule{{Paths: []string{"*"}, Do: reload.InPlace}},
 	},
 	{
 		name:      "go",
@@ -194,9 +187,9 @@ var languages = []language{
 			{"FMC_MAVEN_REPOSITORY", "m2", false}, {"LEIN_HOME", "lein", false},
 			{"CLJ_CONFIG", "clojure", false}, {"GITLIBS", "gitlibs", false}, {"CLJ_CACHE", "cpcache", true},
 		},
-		reload: []ReloadRule{
-			{Paths: []string{"project.clj", "deps.edn"}, Do: "build"},
-			{Paths: []string{"*.clj", "*.cljc"}, Do: "reload"},
+		rules: []reload.Rule{
+			{Paths: []string{"project.clj", "deps.edn"}, Do: reload.Build},
+			{Paths: []string{"*.clj", "*.cljc"}, Do: reload.InPlace},
 		},
 	},
 	{
@@ -208,8 +201,8 @@ var languages = []language{
 		variables: []Variable{
 			{"BUNDLE_GLOBAL_GEM_CACHE", "true"}, {"BUNDLE_SILENCE_ROOT_WARNING", "true"},
 		},
-		reload: []ReloadRule{
-			{Paths: []string{"Gemfile", "Gemfile.lock", "*.gemspec", ".ruby-version"}, Do: "build"},
+		rules: []reload.Rule{
+			{Paths: []string{"Gemfile", "Gemfile.lock", "*.gemspec", ".ruby-version"}, Do: reload.Build},
 		},
 	},
 	{
@@ -253,7 +246,7 @@ func (c Choice) Chamber(getenv func(string) string) Chamber {
 		Scripts:   map[string]string{"env": script("env") + script(l.name+"/env")},
 		Variables: slices.Clone(l.variables),
 		Caches:    l.caches,
-		Reload:    l.reload,
+		Reload:    l.rules,
 		InPlace:   l.inPlace,
 	}
 	if t.name != "" {

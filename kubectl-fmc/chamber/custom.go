@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/formicarium/formicarium/internal/reload"
 	"sigs.k8s.io/yaml"
 )
 
@@ -41,9 +42,6 @@ var (
 	allKeys    = append([]string{keyImage, keyAppPath, keyVariables, keyCaches, keyServiceCaches, keyRules}, scriptKeys...)
 )
 
-// Actions that a rule may name.
-var actions = []string{"build", "restart", "signal", "reload", "nothing"}
-
 // Parse reads a chamber from a ConfigMap's data. The error has every fault.
 //
 //	image: elixir:1.18               # the image
@@ -57,7 +55,7 @@ var actions = []string{"build", "restart", "signal", "reload", "nothing"}
 //	  MIX_HOME=mix
 //	serviceCaches: |                 # the same, of each service alone
 //	  MIX_BUILD_PATH=build
-//	rules: |                         # what a change makes necessary; see ReloadRule
+//	rules: |                         # what a change makes necessary
 //	  - {paths: [mix.exs, mix.lock], do: build}
 func Parse(name string, data map[string]string) (Chamber, error) {
 	p := parser{name: name}
@@ -133,21 +131,14 @@ func (p *parser) caches(key, text string, own bool) []Cache {
 	return found
 }
 
-func (p *parser) rules(text string) []ReloadRule {
-	var rules []ReloadRule
+func (p *parser) rules(text string) []reload.Rule {
+	var rules []reload.Rule
 	if err := yaml.UnmarshalStrict([]byte(text), &rules); err != nil {
 		p.fault(keyRules, "want a list of {paths: [PATTERN], do: ACTION}: %v", err)
 		return nil
 	}
-	for i, r := range rules {
-		switch {
-		case len(r.Paths) == 0 || slices.Contains(r.Paths, ""):
-			p.fault(keyRules, "rule %d: want paths: a list of patterns", i+1)
-		case !slices.Contains(actions, r.Do):
-			p.fault(keyRules, "rule %d: do: want one of %s, not %q", i+1, list(actions, "and"), r.Do)
-		case (r.Do == "signal") != (r.Signal != ""):
-			p.fault(keyRules, "rule %d: signal: wanted with do: signal, and only there", i+1)
-		}
+	if _, err := reload.New(rules); err != nil {
+		p.fault(keyRules, "%v", err)
 	}
 	return rules
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/reload"
 	"github.com/formicarium/formicarium/kubectl-fmc/chamber"
 	"go.yaml.in/yaml/v3"
 	corev1 "k8s.io/api/core/v1"
@@ -31,6 +32,7 @@ func (s *Service) Furnish(c chamber.Chamber) {
 	if s.AppPath == "" {
 		s.AppPath = c.AppPath
 	}
+	s.furnishRules(c)
 	s.furnishScripts(c, container)
 	for _, v := range c.Environment(s.Name) {
 		setDefault(container, v.Name, v.Value)
@@ -39,8 +41,23 @@ func (s *Service) Furnish(c chamber.Chamber) {
 	if len(s.Ports) > 0 { // what most frameworks listen on
 		setDefault(container, "PORT", strconv.Itoa(int(s.Ports[0].Target)))
 	}
-	// The chamber's rules of reload (c.Reload) join here, where the definition
-	// has neither rules nor a build of its own: that may depend on other files.
+}
+
+// furnishRules adds the chamber's rules after the definition's: the first that
+// fits counts. A build of the definition's own may depend on other files than the
+// chamber's does, and what it starts itself is not what the chamber's reload
+// knows.
+func (s *Service) furnishRules(c chamber.Chamber) {
+	rules := slices.Clone(c.Reload)
+	if !s.Restart {
+		rules = append(rules, c.InPlace...)
+	}
+	ownStart := s.Scripts["start"] != "" || len(s.Containers[0].Command) > 0
+	rules = slices.DeleteFunc(rules, func(r reload.Rule) bool {
+		return r.Do == reload.Build && s.Scripts["build"] != "" ||
+			r.Do == reload.InPlace && ownStart && s.Scripts["reload"] == ""
+	})
+	s.Reload = append(s.Reload, rules...)
 }
 
 // furnishScripts adds the chamber's scripts. The definition's own go before

@@ -2,6 +2,7 @@ package definition
 
 import (
 	"os/exec"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -60,6 +61,40 @@ func TestImageAloneNeedsNoChamber(t *testing.T) {
 	for i, want := range []bool{false, false, true} {
 		if s := d.Services[i]; s.NeedsChamber() != want {
 			t.Errorf("%s: NeedsChamber() = %v, want %v", s.Name, !want, want)
+		}
+	}
+}
+
+// Which of the chamber's rules reach a service, beside what is its own.
+func TestFurnishedRules(t *testing.T) {
+	noEnv := func(string) string { return "" }
+	for text, want := range map[string]string{
+		"chamber: node-npm":                                  "build",
+		"chamber: node-npm, restart: false":                  "build reload",
+		"chamber: node-npm, restart: false, command: [node]": "build",
+		"chamber: node-npm, restart: false, build: make":     "reload",
+		"chamber: clojure-lein":                              "build reload",
+		"chamber: clojure-lein, start: lein ring":            "build",
+		"chamber: go": "",
+		"chamber: python, reload: [{paths: x, do: nothing}]":  "nothing build",
+		"chamber: clojure-lein, start: a, reloadScript: kick": "build reload",
+	} {
+		d, err := parse(t, "services: {a: {path: ., "+text+"}}", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := d.Services[0]
+		found, err := chamber.Named(s.Chamber, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Furnish(found.Chamber(noEnv))
+		var got []string
+		for _, r := range s.Reload {
+			got = append(got, r.Do)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: rules %v, want %s", text, got, want)
 		}
 	}
 }
