@@ -153,7 +153,8 @@ func TestGoScripts(t *testing.T) {
 // What is started is the service itself: signals arrive.
 func TestStartBecomesTheService(t *testing.T) {
 	p := newPod(t, "python")
-	p.write("app.py", "import os, signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\nprint(os.getpid(), flush=True)\nsignal.pause()\n")
+	// Not signal.pause: a signal that comes just before it would be missed.
+	p.write("app.py", "import os, signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\nprint(os.getpid(), flush=True)\nwhile True: time.sleep(0.05)\n")
 	cmd := p.command("start")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
