@@ -107,7 +107,8 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s)
 	    echo "$$(dirname $$file) $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname "$$file")" || exit 1; \
 	  done; done
 
-# Of bench/netra (-quick, -rounds 3), bench/webhook (-time 5s) or bench/hub (-saves 1000); -h lists them.
+# Of bench/netra (-quick, -rounds 3), bench/webhook (-time 5s), bench/hub (-saves 1000)
+# or bench/sync (-files 1000); -h lists them.
 BENCHFLAGS ?=
 .PHONY: bench-netra
 bench-netra: ## Measure netra against other proxies on this machine, in half an hour (root)
@@ -131,6 +132,14 @@ bench-hub: ## What 10,000 saves cost the hub: each push's time, the repository's
 	@mkdir -p $(RESULTS)
 	go build -o bin/bench-hub ./bench/hub
 	bin/bench-hub -json $(RESULTS)/$@.json $(BENCHFLAGS)
+
+.PHONY: bench-sync
+bench-sync: images ## How fast saves reach the cluster, beside a tar stream, in bin/results/bench-sync.json (root)
+	@mkdir -p $(RESULTS)
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/bench-sync-probe ./bench/sync/probe
+	go build -o bin/bench-sync-tarloop ./bench/sync/tarloop
+	go build -o bin/bench-sync ./bench/sync
+	FMC_E2E_TAG='$(IMAGE_TAG)' bin/bench-sync -json $(RESULTS)/$@.json $(BENCHFLAGS)
 
 .PHONY: clean
 clean: ## Remove what was built here

@@ -111,7 +111,7 @@ func (o *deployOptions) run(ctx context.Context, services []*definition.Service)
 		return err
 	}
 	fmt.Fprintln(o.ErrOut, "watching for changes; ^C ends")
-	return watchAll(ctx, directories, o.timings, o.Out)
+	return watchAll(ctx, directories, watchText(o.timings), o.Out)
 }
 
 // deployAll deploys the services side by side: one may need another to be ready.

@@ -17,6 +17,7 @@ type syncOptions struct {
 	name, path, file string
 	once, timings    bool
 	takeOver         bool
+	output           string
 }
 
 func newCmdSync(a *app) *cobra.Command {
@@ -32,6 +33,7 @@ One sync at a time holds a service: a second one is refused with the first's
 name, unless --take-over ends the first.`,
 		Example: `  kubectl fmc sync
   kubectl fmc sync orders ./orders --timings
+  kubectl fmc sync orders -o json      # a line for each save, with each hop
   kubectl fmc sync orders --once`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -40,6 +42,12 @@ name, unless --take-over ends the first.`,
 			}
 			if len(args) > 1 {
 				o.path = args[1]
+			}
+			if err := checkOutput(o.output, "text", "json"); err != nil {
+				return err
+			}
+			if o.once && o.output == "json" {
+				return errors.New("--once has no JSON output: leave out one of the two")
 			}
 			services, err := o.services()
 			if err != nil {
@@ -53,6 +61,7 @@ name, unless --take-over ends the first.`,
 	f.BoolVar(&o.once, "once", false, "Push the present state and end")
 	f.BoolVar(&o.timings, "timings", false, "Print each hop of a save")
 	addTakeOver(f, &o.takeOver)
+	addOutput(c, &o.output, "text", "json")
 	return c
 }
 
@@ -119,7 +128,11 @@ func (o *syncOptions) run(ctx context.Context, services []*definition.Service) e
 	}
 	if !o.once {
 		fmt.Fprintf(o.ErrOut, "devspace %s: watching for changes; ^C ends\n", space)
-		return watchAll(ctx, directories, o.timings, o.Out)
+		watch := (*devspace.Directory).WatchRecords
+		if o.output == "text" {
+			watch = watchText(o.timings)
+		}
+		return watchAll(ctx, directories, watch, o.Out)
 	}
 	var faults []error
 	for _, s := range services {
@@ -130,8 +143,18 @@ func (o *syncOptions) run(ctx context.Context, services []*definition.Service) e
 	return errors.Join(faults...)
 }
 
+// watching keeps one directory in sync and tells of it.
+type watching func(*devspace.Directory, context.Context, io.Writer) error
+
+// watchText tells people.
+func watchText(timings bool) watching {
+	return func(d *devspace.Directory, ctx context.Context, out io.Writer) error {
+		return d.Watch(ctx, timings, out)
+	}
+}
+
 // watchAll syncs all directories until ctx ends.
-func watchAll(ctx context.Context, directories map[string]*devspace.Directory, timings bool, out io.Writer) error {
+func watchAll(ctx context.Context, directories map[string]*devspace.Directory, watch watching, out io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out = devspace.SyncWriter(out)
@@ -140,7 +163,7 @@ func watchAll(ctx context.Context, directories map[string]*devspace.Directory, t
 	var faults []error
 	for name, d := range directories {
 		wait.Go(func() {
-			err := d.Watch(ctx, timings, out)
+			err := watch(d, ctx, out)
 			// One that cannot be watched must not go unseen among the others. One
 			// that somebody took over has said so, and the others go on.
 			if !errors.As(err, new(*devspace.TakenOverError)) {
