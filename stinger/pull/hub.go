@@ -97,8 +97,10 @@ func (h *hub) tip(ctx context.Context) (plumbing.Hash, error) {
 // request.
 type answer struct {
 	// common is set where the hub knows the commit that is here: the pack then
-	// holds only what that lacks, some of it as differences to what it has.
+	// holds only what that lacks, some of it as differences to what it has, unless
+	// whole was asked for.
 	common bool
+	whole  bool
 	pack   io.Reader
 	io.Closer
 }
@@ -109,6 +111,9 @@ type base struct {
 	// alone says that of the commit's history nothing may be taken for
 	// granted, see uploadRequest.
 	alone bool
+	// whole says that the pack must be whole without the base, to be kept as it
+	// comes.
+	whole bool
 }
 
 // fetch asks for a commit: for all that it needs, but no history, where there
@@ -118,7 +123,7 @@ func (h *hub) fetch(ctx context.Context, want plumbing.Hash, base base) (*answer
 	if err != nil {
 		return nil, fmt.Errorf("fetching commit %.7s from the hub: %w", want, err)
 	}
-	a := &answer{Closer: body}
+	a := &answer{Closer: body, whole: base.whole}
 	if err := a.read(body); err != nil {
 		body.Close()
 		return nil, fmt.Errorf("fetching commit %.7s from the hub: %w", want, err)
@@ -140,8 +145,12 @@ func uploadRequest(want plumbing.Hash, base base) []byte {
 	var b bytes.Buffer
 	e := pktline.NewEncoder(&b)
 	// Writes to a buffer do not fail.
-	_ = e.Encodef("want %s side-band-64k ofs-delta thin-pack shallow no-progress agent=stinger/%s\n",
-		want, strings.ReplaceAll(version.String(), " ", "-"))
+	thin := " thin-pack"
+	if base.whole {
+		thin = ""
+	}
+	_ = e.Encodef("want %s side-band-64k ofs-delta%s shallow no-progress agent=stinger/%s\n",
+		want, thin, strings.ReplaceAll(version.String(), " ", "-"))
 	nothing := base.commit.IsZero()
 	if base.alone && !nothing {
 		_ = e.Encodef("shallow %s\n", base.commit)

@@ -415,3 +415,34 @@ func TestHubComesBack(t *testing.T) {
 		t.Errorf("the hub's commit is %s, applied is %s", commit, got)
 	}
 }
+
+// TestLargeChanges pulls changes of more files than are kept one a file: their
+// packs are kept, a bounded number of them, and nothing is missing afterwards.
+func TestLargeChanges(t *testing.T) {
+	f := newFixture(t)
+	h := f.hub
+	h.Write("stays", "as it is", 0o644)
+	h.Commit()
+	f.pull("")
+	var want []string
+	for round := range morePacks + 2 {
+		want = []string{"d/", "stays as it is"}
+		for i := range looseObjects + 1 {
+			path, text := fmt.Sprintf("d/f%d", i), fmt.Sprintf("round %d, file %d", round, i)
+			h.Write(path, text, 0o644)
+			want = append(want, path+" "+text)
+		}
+		commit := h.Commit()
+		if round == 1 {
+			f.open() // what another process has to find
+		}
+		if r := f.pull(commit); r.Changed != looseObjects+1 {
+			t.Errorf("round %d changed %d files, want %d", round, r.Changed, looseObjects+1)
+		}
+		packs, err := filepath.Glob(filepath.Join(f.state, "git/objects/pack/*.pack"))
+		if err != nil || len(packs) == 0 || len(packs) > morePacks+1 {
+			t.Fatalf("after round %d there are %d packs, %v; want 1 to %d", round, len(packs), err, morePacks+1)
+		}
+	}
+	f.wantTree(want...)
+}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,18 +28,21 @@ const (
 	// inMemory is the size up to which a file's content is read into memory
 	// to be written; larger ones are copied through.
 	inMemory = 1 << 20
-	// thinObjects is the most objects that a fetch on top of another may bring
-	// to be kept one a file; what brings more is a new start. A file costs
-	// 0.1 ms, and what is fetched by ones is mostly one save.
-	thinObjects = 50_000
+	// looseObjects is the most objects that a fetch on top of another may bring
+	// to be kept one a file; what brings more stays the pack that it is. A file
+	// costs 0.1 ms, or ten times that on a slow disk, and one save is some 5.
+	looseObjects = 200
+	// morePacks is how many packs are kept beside the first; the next such
+	// fetch is a new start, which leaves one.
+	morePacks = 8
 )
 
 // emptyTree is the id of the tree without entries, which nobody needs to send.
 var emptyTree = plumbing.NewHash("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
 
 // store keeps the objects of the commit fetched last, in git's own form: one
-// pack that the first fetch brought, and a file for each object that came
-// later.
+// pack that the first fetch brought, and what came later: a file for each
+// object of a save, a pack of a larger change.
 type store struct {
 	dir     string
 	objects *filesystem.Storage
@@ -51,6 +55,8 @@ type head struct {
 	Commit string `json:"commit"`
 	// Pack is the id of the pack of the first fetch.
 	Pack string `json:"pack,omitempty"`
+	// More are the ids of the packs of later ones.
+	More []string `json:"more,omitempty"`
 	// Renewed is set while packs of earlier first fetches are still here: the
 	// working tree may have been made from them.
 	Renewed bool `json:"renewed,omitempty"`
@@ -104,18 +110,16 @@ func (s *store) sweepTemporary() {
 func (s *store) add(commit plumbing.Hash, a *answer) error {
 	next := s.head
 	next.Commit = commit.String()
+	var err error
 	if a.common {
-		if err := s.addThin(a.pack); err != nil {
-			s.sweepTemporary()
-			return fmt.Errorf("%w %.7s: %w", errTakingIn, commit, err)
-		}
+		err = s.addMore(a, &next)
 	} else {
-		pack, err := s.addPack(a.pack)
-		if err != nil {
-			s.sweepTemporary()
-			return fmt.Errorf("%w %.7s: %w", errTakingIn, commit, err)
-		}
-		next.Pack, next.Renewed = pack, true
+		next.Pack, err = s.addPack(a.pack)
+		next.More, next.Renewed = nil, true
+	}
+	if err != nil {
+		s.sweepTemporary()
+		return fmt.Errorf("%w %.7s: %w", errTakingIn, commit, err)
 	}
 	if _, err := s.commitTree(commit); err != nil {
 		return err
@@ -156,18 +160,30 @@ func (s *store) addPack(r io.Reader) (id string, err error) {
 	return plumbing.Hash(end.last).String(), err
 }
 
-// addThin writes each object of a pack to a file of its own. The pack may hold
-// differences to objects that are here.
-func (s *store) addThin(r io.Reader) error {
-	pack := bufio.NewReader(r)
+// addMore takes in the pack of a fetch on top of what is here.
+func (s *store) addMore(a *answer, next *head) error {
+	pack := bufio.NewReader(a.pack)
 	// "PACK", the version and the number of objects, 4 bytes each.
 	start, err := pack.Peek(12)
 	if err != nil {
 		return err
 	}
-	if n := binary.BigEndian.Uint32(start[8:]); n > thinObjects {
+	switch n := binary.BigEndian.Uint32(start[8:]); {
+	case n <= looseObjects:
+		return s.addLoose(pack)
+	case len(next.More) >= morePacks:
 		return fmt.Errorf("%w: the fetch brings %d objects", errStartOver, n)
+	case !a.whole:
+		return fmt.Errorf("%w: the fetch brings %d objects", errLarge, n)
 	}
+	id, err := s.addPack(pack)
+	next.More = append(slices.Clone(next.More), id)
+	return err
+}
+
+// addLoose writes each object of a pack to a file of its own. The pack may hold
+// differences to objects that are here.
+func (s *store) addLoose(pack io.Reader) error {
 	loose := newLooseWriter(s.objects, func() storer.EncodedObjectStorer { return s.openObjects(cache.NewObjectLRU(cacheSize)) })
 	parser, err := packfile.NewParserWithStorage(packfile.NewScanner(pack), loose)
 	if err == nil {
@@ -179,8 +195,11 @@ func (s *store) addThin(r io.Reader) error {
 // errTakingIn means that what the hub sent ended too early, or was no pack.
 var errTakingIn = errors.New("taking in commit")
 
+// errLarge means that the commit is to be fetched as a pack to be kept.
+var errLarge = errors.New("too much for single files")
+
 // errStartOver means that the commit is to be fetched without a base.
-var errStartOver = errors.New("too much for single files")
+var errStartOver = errors.New("too many packs")
 
 // commitTree returns the tree of a commit that is here.
 func (s *store) commitTree(commit plumbing.Hash) (plumbing.Hash, error) {
@@ -245,7 +264,8 @@ func (s *store) dropOld() error {
 	}
 	s.reopen() // first, so that no index of a pack stays that is no more
 	for _, path := range packs {
-		if strings.HasPrefix(filepath.Base(path), "pack-"+s.head.Pack+".") {
+		name, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), "pack-"), ".")
+		if name == s.head.Pack || slices.Contains(s.head.More, name) {
 			continue
 		}
 		if err := os.Remove(path); err != nil {
