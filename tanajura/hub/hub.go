@@ -100,8 +100,8 @@ func Open(dir string, limits Limits, log *slog.Logger) (*Hub, error) {
 	return h, nil
 }
 
-// heal makes repositories anew whose branch cannot be read, as after a loss of
-// power. They are empty then, and the next sync fills them; damaged ones would
+// heal makes repositories anew whose branch or packs cannot be read, as after a
+// loss of power. They are empty then, and the next sync fills them; damaged ones would
 // refuse it.
 func (h *Hub) heal() error {
 	names, err := h.names()
@@ -121,6 +121,9 @@ func (h *Hub) heal() error {
 			}
 		}
 		_, err := h.Get(name)
+		if err == nil {
+			err = checkTorn(path)
+		}
 		if err == nil {
 			continue
 		}

@@ -20,9 +20,10 @@ const gitConfig = `# Written by tanajura at each start.
 	logAllRefUpdates = false
 	# Above this size objects are streamed and not compared with each other.
 	bigFileThreshold = 16m
-	# Packs are synced, refs are not: that is some milliseconds of each save. A
-	# machine that loses power may lose the last saves, which the next sync
-	# brings again; see heal for a ref that is left empty.
+	# Packs that come by git are synced, those of saves and refs are not: that
+	# is some milliseconds of each save, or many on a slow disk. A machine that
+	# loses power may lose the last saves, which the next sync brings again; see
+	# heal for what is left empty.
 	fsync = -reference
 [safe]
 	# A volume's root may belong to another user than the one the hub runs as.

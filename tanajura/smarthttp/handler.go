@@ -12,7 +12,9 @@
 //
 // The work is done by `git upload-pack` and `git receive-pack`; this package
 // streams between them and the client in flat memory, bounds what a client can
-// cost, and ends a git whose client is gone.
+// cost, and ends a git whose client is gone. A save, which is small and comes on
+// top of the branch, and the fetch of it are done without them, see package
+// quick and recentPacks.
 //
 // # What a push tells
 //
@@ -41,6 +43,7 @@ import (
 
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/tanajura/hub"
+	"github.com/formicarium/formicarium/tanajura/quick"
 )
 
 // Teller tells a service's Stingers of a commit.
@@ -63,11 +66,13 @@ type Handler struct {
 	teller Teller
 	log    *slog.Logger
 	gate   *gate
+	quick  *quick.Taker
+	recent recentPacks
 }
 
 // New returns a handler for the repositories of h.
 func New(h *hub.Hub, options Options) *Handler {
-	return &Handler{hub: h, teller: options.Teller, log: options.Log, gate: newGate()}
+	return &Handler{hub: h, teller: options.Teller, log: options.Log, gate: newGate(), quick: quick.New(h.Command)}
 }
 
 // Handles reports whether a request with this path is git's: the path names a
@@ -190,10 +195,14 @@ func (x *exchange) fetch(name string) error {
 		return err
 	}
 	out := x.answer("application/x-git-upload-pack-result")
+	request, done, err := x.quickFetch(name, protocol, out)
+	if done || err != nil {
+		return err
+	}
 	return x.run(x.r.Context(), process{
 		protocol: protocol,
 		args:     []string{uploadPack.command(), "--stateless-rpc", path},
-		stdin:    x.body,
+		stdin:    request,
 		stdout:   out,
 		answer:   out,
 	})

@@ -48,6 +48,9 @@ type commandList struct {
 	updates []refUpdate
 	// sideBand is set where the client reads side-band-64k.
 	sideBand bool
+	// options is set where the client sends more after the commands, or expects
+	// another report than the plain one.
+	options bool
 }
 
 // newID returns the id to which the push wants to move a ref; empty if it does
@@ -97,6 +100,13 @@ func readCommands(r io.Reader) (list commandList, head []byte, err error) {
 		if found && first {
 			for capability := range strings.FieldsSeq(capabilities) {
 				list.sideBand = list.sideBand || capability == "side-band-64k"
+				switch name, value, _ := strings.Cut(capability, "="); name {
+				case "report-status", "side-band-64k", "agent", "quiet", "ofs-delta", "delete-refs", "session-id", "atomic":
+				case "object-format":
+					list.options = list.options || value != "sha1"
+				default:
+					list.options = true
+				}
 			}
 		}
 		if update, ok := parseUpdate(command); ok {

@@ -56,13 +56,16 @@ func (x *exchange) push(name string) error {
 	held := &holdFlush{w: out}
 	// A push that has arrived is carried out, even if the pusher does not wait
 	// for the answer.
-	err = x.run(context.WithoutCancel(x.r.Context()), process{
-		protocol: protocol,
-		args:     []string{receivePack.command(), "--stateless-rpc", path},
-		stdin:    io.MultiReader(bytes.NewReader(head), x.body),
-		stdout:   held,
-		answer:   out,
-	})
+	rest, done, err := x.quickPush(name, path, commands, held)
+	if !done && err == nil {
+		err = x.run(context.WithoutCancel(x.r.Context()), process{
+			protocol: protocol,
+			args:     []string{receivePack.command(), "--stateless-rpc", path},
+			stdin:    io.MultiReader(bytes.NewReader(head), rest),
+			stdout:   held,
+			answer:   out,
+		})
+	}
 	x.hub.Pushed(name)
 	commit := x.moved(name, before, commands)
 	if err != nil && commit == "" {
