@@ -24,7 +24,7 @@ const (
 	longTick = 25 * time.Millisecond // of what reads the whole directory
 	editMax  = 15 * time.Second
 	burstMax = 30 * time.Second
-	firstMax = 2 * time.Minute
+	firstMax = 10 * time.Minute
 )
 
 // side is one way in which code reaches a pod.

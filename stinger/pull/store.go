@@ -32,6 +32,9 @@ const (
 	// to be kept one a file; what brings more stays the pack that it is. A file
 	// costs 0.1 ms, or ten times that on a slow disk, and one save is some 5.
 	looseObjects = 200
+	// tryObjects is the most objects for which it is tried whether a pack that
+	// may be thin is whole: that of a save is, and a larger one mostly not.
+	tryObjects = 2000
 	// morePacks is how many packs are kept beside the first; the next such
 	// fetch is a new start, which leaves one.
 	morePacks = 8
@@ -173,10 +176,13 @@ func (s *store) addMore(a *answer, next *head) error {
 		return s.addLoose(pack)
 	case len(next.More) >= morePacks:
 		return fmt.Errorf("%w: the fetch brings %d objects", errStartOver, n)
-	case !a.whole:
+	case !a.whole && n > tryObjects:
 		return fmt.Errorf("%w: the fetch brings %d objects", errLarge, n)
 	}
 	id, err := s.addPack(pack)
+	if err != nil && !a.whole {
+		return fmt.Errorf("%w: %w", errLarge, err) // thin it may be, or damaged
+	}
 	next.More = append(slices.Clone(next.More), id)
 	return err
 }

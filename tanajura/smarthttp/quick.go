@@ -38,8 +38,10 @@ func (x *exchange) quickPush(name, path string, commands commandList, answer io.
 		return bytes.NewReader(pack), false, nil
 	}
 	x.recent.add(name, push)
-	_, err = answer.Write(quick.Report())
-	return nil, true, err
+	// The push is done, and pods must run it, whether or not the pusher still
+	// listens.
+	_, _ = answer.Write(quick.Report())
+	return nil, true, nil
 }
 
 // recentPacks are the packs of the latest pushes, which the Stingers that are
@@ -109,8 +111,10 @@ func (x *exchange) quickFetch(name, protocol string, out *answer) (request io.Re
 	if pack == nil || head != want {
 		return request, false, nil
 	}
-	_, err = out.Write(packAnswer(have, pack))
-	return nil, true, err
+	if _, err := out.Write(packAnswer(have, pack)); err != nil {
+		return nil, false, errSent // there is nobody to be told
+	}
+	return nil, true, nil
 }
 
 // readPlain reads a request that wants one commit and has one, and asks for
