@@ -24,7 +24,7 @@ type program struct {
 
 	mu      sync.Mutex
 	records []devspace.SyncRecord // of the plugin
-	ended   chan struct{} // closed when it has
+	ended   chan struct{}         // closed when it has
 }
 
 // start starts a syncer whose kubeconfig is at that path.
