@@ -38,7 +38,7 @@ func measureSize(ctx context.Context, s settings, st *stage, results *report.Res
 		{"new, renamed and deleted files", func() error { return b.small(ctx) }},
 		{"bursts", func() error { return b.bursts(ctx) }},
 		{"idle", func() error { return b.idle(ctx) }},
-		{"comparing", func() error { return b.compare(ctx) }},
+		{"comparing", func() error { return b.compare() }},
 	} {
 		st.say("%d files: %s", files, step.what)
 		if err := step.do(); err != nil {
@@ -77,7 +77,7 @@ func measureBranch(ctx context.Context, s settings, st *stage, results *report.R
 	if err != nil {
 		return err
 	}
-	return b.compare(ctx)
+	return b.compare()
 }
 
 var branchNames = [2]string{"one", "two"}
@@ -145,7 +145,7 @@ func measureTrip(ctx context.Context, s settings, st *stage, results *report.Res
 	if err := b.saves(ctx, s.Rounds, false, report.Content, report.Process); err != nil {
 		return err
 	}
-	return b.compare(ctx)
+	return b.compare()
 }
 
 // farther starts a relay to the API server and writes a kubeconfig that leads

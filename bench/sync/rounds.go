@@ -273,7 +273,7 @@ func (b *bed) idle(ctx context.Context) error {
 }
 
 // compare notes which sides are equal in the end: the tar loop need not be.
-func (b *bed) compare(ctx context.Context) error {
+func (b *bed) compare() error {
 	for _, s := range b.sides {
 		want, err := stateOf(s.dir)
 		if err != nil {
