@@ -42,7 +42,7 @@ func (b *bed) open(ctx context.Context) error {
 		s := &side{
 			name: name, object: fmt.Sprintf("%s-%d", name, b.files), deployed: name == report.Plugin,
 			dir:    filepath.Join(b.folder, name),
-			client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 2}},
+			client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 2}},
 		}
 		if _, err := tree.Make(s.dir, b.files); err != nil {
 			return err

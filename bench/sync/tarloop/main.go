@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/formicarium/formicarium/bench/sync/stream"
@@ -40,6 +41,7 @@ const (
 func main() { os.Exit(run.Main("tarloop", loop)) }
 
 func loop(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	utilruntime.ErrorHandlers = nil // they tell of a stream's end, which is asked for
 	flags := flag.NewFlagSet("tarloop", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	namespace := flags.String("namespace", "", "of the pod")
