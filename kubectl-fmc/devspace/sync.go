@@ -89,17 +89,69 @@ func pushed(snap snapshot.Snapshot, result push.Result) Pushed {
 // Where somebody else takes the lease it says what is not pushed, and returns
 // that *TakenOverError.
 func (d *Directory) Watch(ctx context.Context, timings bool, out io.Writer) error {
+	return d.watch(ctx, &watcher{service: d.service, timings: timings, out: SyncWriter(out)})
+}
+
+// reporter tells what happens in a sync. Events come one at a time, the rest
+// whenever it is known.
+type reporter interface {
+	event(e snapshot.Event)
+	// checked tells what became of a push in the end; err is nil where all is well.
+	checked(p Pushed, err error)
+	// mended tells of a pod that did not have the push's tree.
+	mended(text string)
+	// takenOver is the last that a sync tells.
+	takenOver(lost error)
+}
+
+// watch is Watch with any reporter.
+func (d *Directory) watch(ctx context.Context, r reporter) error {
 	ctx, cancel := d.lease.guard(ctx)
 	defer cancel()
-	w := &watcher{service: d.service, timings: timings, out: SyncWriter(out)}
-	w.check = func(p Pushed) { w.checkLater(ctx, p, d.check, d.mend) }
-	defer w.checks.Wait()
-	err := snapshot.Run(ctx, snapshot.Config{Repo: d.repo, Pusher: d.pusher, OnEvent: w.event, Before: d.lease.confirm})
+	f := follower{reporter: r, check: d.check, mend: d.mend}
+	defer f.checks.Wait()
+	err := snapshot.Run(ctx, snapshot.Config{Repo: d.repo, Pusher: d.pusher, Before: d.lease.confirm, OnEvent: func(e snapshot.Event) {
+		r.event(e)
+		if e.Kind == snapshot.Synced {
+			f.follow(ctx, pushed(e.Snapshot, e.Push))
+		}
+	}})
 	if lost := d.lease.lost(); lost != nil {
-		w.takenOver(lost)
+		r.takenOver(lost)
 		return lost
 	}
 	return err
+}
+
+// follower finds out what becomes of a push after its answer.
+type follower struct {
+	reporter
+	check func(context.Context, Pushed) error
+	// mend brings pods to the push's tree that do not have it.
+	mend func(ctx context.Context, p Pushed, say func(string))
+
+	checks sync.WaitGroup
+	stale  context.CancelFunc // ends the look at the push before
+}
+
+// follow has the reporter told what is found, unless a newer push comes first.
+func (f *follower) follow(ctx context.Context, p Pushed) {
+	if f.stale != nil {
+		f.stale()
+	}
+	ctx, f.stale = context.WithCancel(ctx)
+	f.checks.Go(func() {
+		f.mend(ctx, p, func(text string) {
+			if ctx.Err() == nil {
+				f.mended(text)
+			}
+		})
+	})
+	f.checks.Go(func() {
+		if err := f.check(ctx, p); ctx.Err() == nil {
+			f.checked(p, err)
+		}
+	})
 }
 
 // watcher prints what happens.
@@ -109,11 +161,6 @@ type watcher struct {
 	out     io.Writer
 	failed  string // the failure that was printed last, "" after a success
 	unsent  string // what the end left unsent
-
-	// check looks, and tells later, what became of a push.
-	check  func(Pushed)
-	checks sync.WaitGroup
-	stale  context.CancelFunc // ends the check of the push before
 }
 
 func (w *watcher) event(e snapshot.Event) {
@@ -131,7 +178,6 @@ func (w *watcher) event(e snapshot.Event) {
 		if w.timings {
 			w.printTimings(e)
 		}
-		w.check(pushed(e.Snapshot, e.Push))
 	case snapshot.Failed:
 		// The same failure each few seconds is one piece of news. That of a lease
 		// that is lost ends all of it.
@@ -152,7 +198,6 @@ func (w *watcher) event(e snapshot.Event) {
 	}
 }
 
-// takenOver is the last that a sync says.
 func (w *watcher) takenOver(lost error) {
 	rest := "all that was saved here was pushed before"
 	if w.unsent != "" {
@@ -161,35 +206,22 @@ func (w *watcher) takenOver(lost error) {
 	fmt.Fprintf(w.out, "%s %s: this sync ends: %v; %s\n", time.Now().Format("15:04:05"), w.service, lost, rest)
 }
 
-// checkLater tells what a check of the push finds, unless a newer push comes
-// first. Where the hub was up to date it is all that there is to tell.
-//
-// Meanwhile mend brings pods to the push's tree that do not have it.
-func (w *watcher) checkLater(ctx context.Context, p Pushed, check func(context.Context, Pushed) error, mend func(context.Context, Pushed, func(string))) {
-	if w.stale != nil {
-		w.stale()
+func (w *watcher) mended(text string) {
+	fmt.Fprintf(w.out, "%s %s: %s\n", time.Now().Format("15:04:05"), w.service, text)
+}
+
+// checked prints what is not well. Where the hub was up to date it is all that
+// there is to tell.
+func (w *watcher) checked(p Pushed, err error) {
+	now := time.Now().Format("15:04:05")
+	switch {
+	case err != nil && p.UpToDate:
+		fmt.Fprintf(w.out, "%s %s: %s is on the hub and does not run\n%s\n", now, w.service, short(p.Commit), indent(err.Error()))
+	case err != nil:
+		fmt.Fprintln(w.out, indent(err.Error()))
+	case p.UpToDate:
+		fmt.Fprintf(w.out, "%s %s: in sync at %s\n", now, w.service, short(p.Commit))
 	}
-	ctx, w.stale = context.WithCancel(ctx)
-	w.checks.Go(func() {
-		mend(ctx, p, func(text string) {
-			if ctx.Err() == nil {
-				fmt.Fprintf(w.out, "%s %s: %s\n", time.Now().Format("15:04:05"), w.service, text)
-			}
-		})
-	})
-	w.checks.Go(func() {
-		err := check(ctx, p)
-		now := time.Now().Format("15:04:05")
-		switch {
-		case ctx.Err() != nil:
-		case err != nil && p.UpToDate:
-			fmt.Fprintf(w.out, "%s %s: %s is on the hub and does not run\n%s\n", now, w.service, short(p.Commit), indent(err.Error()))
-		case err != nil:
-			fmt.Fprintln(w.out, indent(err.Error()))
-		case p.UpToDate:
-			fmt.Fprintf(w.out, "%s %s: in sync at %s\n", now, w.service, short(p.Commit))
-		}
-	})
 }
 
 // saveLine tells what was saved, where it is and how long it took.

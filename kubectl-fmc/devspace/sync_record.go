@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/formicarium/formicarium/internal/api"
@@ -15,7 +16,10 @@ import (
 type SyncRecord struct {
 	Time    time.Time `json:"time"`
 	Service string    `json:"service"`
-	// Kind is "synced", "failed", "notice" or "replaced".
+	// Kind is "synced", "failed", "notice" or "replaced"; "checked" says that what
+	// was synced runs, or why it does not, "mended" that a pod has another tree
+	// or has the right one again; "unsent" and "taken-over" come last, where
+	// somebody else took the service over.
 	Kind string `json:"kind"`
 	// Text is the failure or the notice.
 	Text     string   `json:"text,omitempty"`
@@ -46,16 +50,41 @@ type SyncHops struct {
 
 // WatchRecords is Watch for programs: each event is one line of JSON.
 func (d *Directory) WatchRecords(ctx context.Context, out io.Writer) error {
-	encoder := json.NewEncoder(SyncWriter(out))
-	encoder.SetEscapeHTML(false)
-	return snapshot.Run(ctx, snapshot.Config{Repo: d.repo, Pusher: d.pusher, OnEvent: func(e snapshot.Event) {
-		// Who does not read does not hold up the saves' way to the pods.
-		_ = encoder.Encode(syncRecord(d.service, e))
-	}})
+	r := &recorder{service: d.service, encoder: json.NewEncoder(SyncWriter(out))}
+	r.encoder.SetEscapeHTML(false)
+	return d.watch(ctx, r)
 }
 
-func syncRecord(service string, e snapshot.Event) SyncRecord {
-	r := SyncRecord{Time: time.Now(), Service: service, Text: e.Text}
+// recorder is the reporter of WatchRecords.
+type recorder struct {
+	service string
+	mu      sync.Mutex
+	encoder *json.Encoder // guarded by mu
+}
+
+// write ignores that nobody reads: it must not hold up the saves' way to the
+// pods.
+func (r *recorder) write(record SyncRecord) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	record.Time, record.Service = time.Now(), r.service
+	_ = r.encoder.Encode(record)
+}
+
+func (r *recorder) event(e snapshot.Event) { r.write(syncRecord(e)) }
+func (r *recorder) mended(text string)     { r.write(SyncRecord{Kind: "mended", Text: text}) }
+func (r *recorder) takenOver(lost error)   { r.write(SyncRecord{Kind: "taken-over", Text: lost.Error()}) }
+
+func (r *recorder) checked(p Pushed, err error) {
+	record := SyncRecord{Kind: "checked", Commit: p.Commit, Tree: p.Tree}
+	if err != nil {
+		record.Text = err.Error()
+	}
+	r.write(record)
+}
+
+func syncRecord(e snapshot.Event) SyncRecord {
+	r := SyncRecord{Text: e.Text}
 	switch e.Kind {
 	case snapshot.Synced:
 		r.Kind = "synced"
@@ -75,6 +104,8 @@ func syncRecord(service string, e snapshot.Event) SyncRecord {
 		r.Kind, r.Text = "failed", e.Err.Error()
 	case snapshot.Notice:
 		r.Kind = "notice"
+	case snapshot.Unsent:
+		r.Kind, r.Paths = "unsent", e.Snapshot.Paths
 	case snapshot.Replaced:
 		r.Kind, r.Commit = "replaced", e.Head.String()
 	}
