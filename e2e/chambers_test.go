@@ -46,10 +46,19 @@ func (s *system) answers(t *testing.T, service, part string) {
 	}
 }
 
-// undeploy takes a service's objects away by their label.
+// undeploy takes a service's objects away by their label, also when the test is
+// at its end.
 func (s *system) undeploy(t *testing.T, service string) {
 	t.Helper()
-	s.kubectl(t, "delete", "deployment,service,configmap,pvc", "-n", devspace, "-l", api.LabelService+"="+service)
+	s.remove(t, "deployment,service,configmap,pvc", "-n", devspace, "-l", api.LabelService+"="+service)
+}
+
+// remove deletes with kubectl at the end of a test, when its context has ended.
+func (s *system) remove(t *testing.T, args ...string) {
+	t.Helper()
+	if _, err := s.Kubectl(context.WithoutCancel(t.Context()), append([]string{"delete"}, args...)...); err != nil {
+		t.Error(err)
+	}
 }
 
 // testChambers runs directories that have no definition.
@@ -136,7 +145,7 @@ func testOwnChamber(t *testing.T, s *system) {
 	s.kubectl(t, "create", "configmap", "pages", "-n", devspace, "--from-literal=image="+s.Images.Python,
 		"--from-literal=start=exec python3 -m http.server 8080")
 	s.kubectl(t, "label", "configmap", "pages", "-n", devspace, "formicarium.io/chamber=pages")
-	t.Cleanup(func() { s.kubectl(t, "delete", "configmap", "pages", "-n", devspace) })
+	t.Cleanup(func() { s.remove(t, "configmap", "pages", "-n", devspace) })
 	for _, name := range []string{"pages", "configmap/pages"} {
 		s.fmc(t, "deploy", "own", dir, "-n", devspace, "--chamber", name, "--port", "8080")
 		t.Cleanup(func() { s.undeploy(t, "own") })

@@ -152,29 +152,34 @@ func gitTree(t *testing.T, dir string) string {
 	t.Helper()
 	bare := t.TempDir()
 	git := func(args ...string) string {
-		cmd := exec.Command("git", append([]string{"-c", "core.autocrlf=false"}, args...)...)
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GIT_DIR="+bare, "GIT_WORK_TREE="+dir, "GIT_INDEX_FILE="+filepath.Join(bare, "drill-index"))
-		out, err := cmd.Output()
+		out, err := exec.Command("git", append([]string{"-c", "core.autocrlf=false"}, args...)...).CombinedOutput()
 		if err != nil {
-			t.Fatalf("git %s: %v", strings.Join(args, " "), err)
+			t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 		return strings.TrimSpace(string(out))
 	}
 	git("init", "-q", "--bare", bare)
-	git("add", "--all", ".")
-	return git("write-tree")
+	git("--git-dir", bare, "--work-tree", dir, "add", "--all", dir)
+	return git("--git-dir", bare, "write-tree")
 }
 
+// drillHubKilled kills the hub while it is being sent what takes seconds.
 func drillHubKilled(t *testing.T, d *drill) {
+	road := d.onRoad(t)
 	d.start(t)
-	for i := range 6 {
-		d.write(t, fmt.Sprintf("large-%d", i), 10<<20)
+	road.Slow(4 << 20)
+	before := road.Passed()
+	d.write(t, "large", 32<<20)
+	for deadline := time.Now().Add(time.Minute); road.Passed() < before+8<<20; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the push does not begin")
+		}
 	}
-	time.Sleep(300 * time.Millisecond) // the push is under way
 	d.kubectl(t, "delete", "pod", "-n", devspace, "-l", api.LabelName+"="+api.HubName, "--grace-period=0", "--force")
-	d.told(t, "not synced, trying again", " → ")
+	d.told(t, "not synced, trying again")
+	road.Slow(0)
 	d.burst(t, 3, 0)
+	d.told(t, " → ")
 	d.equal(t)
 }
 

@@ -4,6 +4,8 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Road is a stretch of network that a test can break: a TCP proxy on a loopback
@@ -19,6 +21,9 @@ type Road struct {
 	net.Listener
 	to   string
 	wait sync.WaitGroup
+	// passed counts bytes, both ways; rate is how many of one connection and
+	// way pass in a second, 0 for all.
+	passed, rate atomic.Int64
 
 	mu      sync.Mutex
 	swallow bool // new connections
@@ -77,6 +82,12 @@ func (r *Road) Open() {
 	r.swallow = false
 }
 
+// Slow lets bytes of each connection pass, each way, in a second; 0 is no limit.
+func (r *Road) Slow(bytes int64) { r.rate.Store(bytes) }
+
+// Passed returns how many bytes have passed, both ways.
+func (r *Road) Passed() int64 { return r.passed.Load() }
+
 // Cut ends all connections with a reset.
 func (r *Road) Cut() {
 	r.mu.Lock()
@@ -112,13 +123,13 @@ func (r *Road) carry(near net.Conn) {
 		return
 	}
 	defer far.Close()
-	go a.copy(far, near)
-	go a.copy(near, far)
+	go r.copy(a, far, near)
+	go r.copy(a, near, far)
 	<-a.end
 }
 
 // copy ends the lane where one side ends.
-func (a *lane) copy(to io.Writer, from io.Reader) {
+func (r *Road) copy(a *lane, to io.Writer, from io.Reader) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
@@ -131,6 +142,10 @@ func (a *lane) copy(to io.Writer, from io.Reader) {
 		if _, failed := to.Write(buffer[:n]); failed != nil || err != nil {
 			a.endOnce.Do(func() { close(a.end) })
 			return
+		}
+		r.passed.Add(int64(n))
+		if rate := r.rate.Load(); rate > 0 {
+			time.Sleep(time.Duration(int64(n) * int64(time.Second) / rate))
 		}
 	}
 }
