@@ -40,5 +40,18 @@ func (l Layout) Restart(ctx context.Context, name string) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	return l.start(ctx, name, l.ready(name))
+	// What was killed may count as gone before the kernel has closed its sockets.
+	for try := 1; ; try++ {
+		err := l.start(ctx, name, l.ready(name))
+		if err == nil || try == restartTries || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(restartPause)
+	}
 }
+
+// How often a daemon is started that ends at once, and the pause before the next.
+const (
+	restartTries = 5
+	restartPause = 300 * time.Millisecond
+)
