@@ -12,7 +12,7 @@ import (
 // check reports why the commit is not to be taken: as ErrDoubt, also for what is
 // plainly wrong. read returns objects of the repository as it is.
 func check(p *pack, commit, old plumbing.Hash, read func(plumbing.Hash, plumbing.ObjectType) ([]byte, error)) error {
-	c := &checker{pack: p.objects, read: read}
+	c := &checker{pack: p.objects, read: read, room: maxTrees}
 	text, err := c.own(commit, plumbing.CommitObject)
 	if err != nil {
 		return err
@@ -42,9 +42,23 @@ func check(p *pack, commit, old plumbing.Hash, read func(plumbing.Hash, plumbing
 	return nil
 }
 
+// maxTrees bounds the directories that one check holds, new and old, in bytes:
+// each of these needs some six in memory, and those of a path from the root on are
+// held at once. Directories of 200,000 names together.
+const maxTrees = 8 << 20
+
 type checker struct {
 	pack map[plumbing.Hash]*object
 	read func(plumbing.Hash, plumbing.ObjectType) ([]byte, error)
+	room int // of maxTrees
+}
+
+// parse parses a tree for which there is room.
+func (c *checker) parse(text []byte) ([]entry, error) {
+	if c.room -= len(text); c.room < 0 {
+		return nil, fmt.Errorf("the directories have more than %d bytes", maxTrees)
+	}
+	return parseTree(text)
 }
 
 // own returns the content of one of the pack's objects.
@@ -68,43 +82,67 @@ func (c *checker) tree(id, old plumbing.Hash, depth int) error {
 	if err != nil {
 		return err
 	}
-	entries, err := parseTree(text)
-	if err != nil || depth > maxDepth {
+	entries, err := c.parse(text)
+	if err != nil {
 		return fmt.Errorf("%w: tree %s: %w", ErrDoubt, id, err)
 	}
-	if err := checkEntries(entries); err != nil {
+	if depth > maxDepth {
+		return fmt.Errorf("%w: tree %s is too deep", ErrDoubt, id)
+	}
+	before, err := c.before(old)
+	if err != nil {
+		return err
+	}
+	if err := checkEntries(entries, before.own); err != nil {
 		return fmt.Errorf("%w: tree %s: %w", ErrDoubt, id, err)
-	}
-	var before []entry
-	if !old.IsZero() {
-		text, err := c.read(old, plumbing.TreeObject)
-		if err != nil {
-			return err
-		}
-		if before, err = parseTree(text); err != nil {
-			return fmt.Errorf("%w: the branch's tree %s: %w", ErrDoubt, old, err)
-		}
-	}
-	there := make(map[plumbing.Hash]bool, len(before)) // whether it is a directory
-	dirs := map[string]plumbing.Hash{}
-	for _, e := range before {
-		there[e.id] = e.dir()
-		if e.dir() {
-			dirs[e.name] = e.id
-		}
 	}
 	for _, e := range entries {
-		if err := c.entry(e, there, dirs, depth); err != nil {
+		if err := c.entry(e, before, depth); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *checker) entry(e entry, there map[plumbing.Hash]bool, dirs map[string]plumbing.Hash, depth int) error {
+// directory is what was in a tree's place.
+type directory struct {
+	there map[plumbing.Hash]bool // whether it is a directory
+	dirs  map[string]plumbing.Hash
+	own   map[string]entry // those with names of git's own
+}
+
+func (c *checker) before(old plumbing.Hash) (directory, error) {
+	if old.IsZero() {
+		return directory{}, nil
+	}
+	text, err := c.read(old, plumbing.TreeObject)
+	if err != nil {
+		return directory{}, err
+	}
+	entries, err := c.parse(text)
+	if err != nil {
+		return directory{}, fmt.Errorf("%w: the branch's tree %s: %w", ErrDoubt, old, err)
+	}
+	d := directory{make(map[plumbing.Hash]bool, len(entries)), map[string]plumbing.Hash{}, map[string]entry{}}
+	for _, e := range entries {
+		if !e.plain() {
+			continue // a submodule's commit is not here, and an old mode may mean anything
+		}
+		d.there[e.id] = e.dir()
+		if e.dir() {
+			d.dirs[e.name] = e.id
+		}
+		if doubtful(e.name) {
+			d.own[e.name] = e
+		}
+	}
+	return d, nil
+}
+
+func (c *checker) entry(e entry, before directory, depth int) error {
 	o := c.pack[e.id]
 	if o == nil {
-		if dir, found := there[e.id]; !found || dir != e.dir() {
+		if dir, found := before.there[e.id]; !found || dir != e.dir() {
 			return fmt.Errorf("%w: %q is neither in the pack nor was it in its directory", ErrDoubt, e.name)
 		}
 		return nil
@@ -118,7 +156,7 @@ func (c *checker) entry(e entry, there map[plumbing.Hash]bool, dirs map[string]p
 		// one's had not; but what it lacked would have been an error.
 		return nil
 	}
-	return c.tree(e.id, dirs[e.name], depth+1)
+	return c.tree(e.id, before.dirs[e.name], depth+1)
 }
 
 // entry of a tree.
@@ -131,28 +169,37 @@ const modeDir = "40000"
 
 func (e entry) dir() bool { return e.mode == modeDir }
 
+// plain reports whether it is a file, a link or a directory, written as git
+// writes it.
+func (e entry) plain() bool {
+	switch e.mode {
+	case modeDir, "100644", "100755", "120000":
+		return true
+	}
+	return false
+}
+
 func parseTree(text []byte) (entries []entry, err error) {
-	for len(text) > 0 {
-		head, rest, found := bytes.Cut(text, []byte{0})
-		mode, name, spaced := strings.Cut(string(head), " ")
-		if !found || !spaced || len(rest) < len(plumbing.Hash{}) {
+	for rest := string(text); rest != ""; { // of which each name is a part
+		head, after, found := strings.Cut(rest, "\x00")
+		mode, name, spaced := strings.Cut(head, " ")
+		if !found || !spaced || len(after) < len(plumbing.Hash{}) {
 			return nil, fmt.Errorf("entry %d does not end", len(entries))
 		}
 		e := entry{mode: mode, name: name}
-		text = rest[copy(e.id[:], rest):]
+		rest = after[copy(e.id[:], after):]
 		entries = append(entries, e)
 	}
 	return entries, nil
 }
 
-// checkEntries reports what git's fsck might say about entries.
-func checkEntries(entries []entry) error {
+// checkEntries reports what git's fsck might say about entries. Those of own
+// were there before: git has looked at them.
+func checkEntries(entries []entry, own map[string]entry) error {
 	names := make(map[string]bool, len(entries))
 	last := ""
 	for _, e := range entries {
-		switch e.mode {
-		case modeDir, "100644", "100755", "120000":
-		default:
+		if !e.plain() {
 			return fmt.Errorf("%q has the mode %q", e.name, e.mode)
 		}
 		key := e.name // git sorts a directory as if its name ended in a slash
@@ -160,7 +207,7 @@ func checkEntries(entries []entry) error {
 			key += "/"
 		}
 		switch {
-		case doubtful(e.name):
+		case doubtful(e.name) && own[e.name] != e:
 			return fmt.Errorf("the name %q", e.name)
 		case key <= last || names[e.name]:
 			return fmt.Errorf("%q is not in order", e.name)

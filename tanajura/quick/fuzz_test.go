@@ -38,7 +38,7 @@ func FuzzPack(f *testing.F) {
 			total += len(o.content)
 			if o.kind == plumbing.TreeObject {
 				if entries, err := parseTree(o.content); err == nil {
-					_ = checkEntries(entries)
+					_ = checkEntries(entries, nil)
 				}
 			}
 		}

@@ -14,7 +14,7 @@
 //
 // Whatever is not as simple as that, or is wrong, is left to git, which knows
 // all of its own rules and tells the pusher which was broken: a delta, a second
-// ref, another parent, a file that came from another directory, a name that may
+// ref, another parent, a file that came from another directory, a new name that may
 // mean git's own files, anything that does not parse. Nothing has changed then.
 //
 // What a push can cost is bounded by MaxPack, maxContent and maxObjects.

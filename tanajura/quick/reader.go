@@ -22,8 +22,8 @@ const (
 	readerIdle = 5 * time.Minute
 	// readTimeout ends one that does not answer: a read takes well under 1 ms.
 	readTimeout = 10 * time.Second
-	// maxTree bounds one object: a directory of 100,000 names has 5 MB.
-	maxTree = 16 << 20
+	// maxObject bounds one object: no larger directory is looked at.
+	maxObject = maxTrees
 )
 
 // readers keeps a `git cat-file` ready for each repository that is pushed to,
@@ -51,7 +51,7 @@ func (r *readers) of(path string) (*reader, error) {
 		return nil, fmt.Errorf("%w: %d repositories are being pushed to", ErrDoubt, len(r.byPath))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	one := &reader{cmd: r.command(ctx, "", "--git-dir="+path, "cat-file", "--batch"), cancel: cancel}
+	one := &reader{cmd: r.command(ctx, "", "--no-replace-objects", "--git-dir="+path, "cat-file", "--batch"), cancel: cancel}
 	if err := one.start(); err != nil {
 		cancel()
 		return nil, fmt.Errorf("%w: %w", ErrDoubt, err)
@@ -124,7 +124,7 @@ func (r *reader) object(id plumbing.Hash, kind plumbing.ObjectType) (content []b
 		return nil, fmt.Errorf("git says %q", head)
 	}
 	size, err := strconv.Atoi(fields[2])
-	if err != nil || size > maxTree {
+	if err != nil || size > maxObject {
 		return nil, fmt.Errorf("git says %q", head)
 	}
 	content = make([]byte, size+1) // and a line's end
