@@ -5,6 +5,7 @@ import (
 	"compress/zlib"
 	"crypto/sha1"
 	"errors"
+	"os"
 	"testing"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -45,7 +46,12 @@ func FuzzPack(f *testing.F) {
 		if total > maxContent || len(p.objects) > maxObjects {
 			t.Errorf("%d objects with %d bytes", len(p.objects), total)
 		}
-		if err := p.write(t.TempDir()); err != nil {
+		root, err := os.OpenRoot(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer root.Close()
+		if err := p.write(root, "."); err != nil {
 			t.Errorf("a pack that is taken cannot be written: %v", err)
 		}
 	})

@@ -1,9 +1,13 @@
 package quick_test
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -109,4 +113,34 @@ func unhex(t *testing.T, id string) []byte {
 		t.Fatal(err)
 	}
 	return raw
+}
+
+// TestMadeAnewMeanwhile: where a repository is deleted during a push and another
+// is made in its place, that one is left alone, with the lock that somebody has
+// there.
+func TestMadeAnewMeanwhile(t *testing.T) {
+	f := newFixture(t)
+	f.write("d0/sub/f0", "edited\n")
+	commit := f.commit()
+	away := filepath.Join(t.TempDir(), "deleted")
+	before := ""
+	taker := quick.New(func(ctx context.Context, _ string, args ...string) *exec.Cmd {
+		if err := os.Rename(f.path, away); err != nil {
+			t.Error(err)
+		}
+		if err := os.CopyFS(f.path, os.DirFS(away)); err != nil {
+			t.Error(err)
+		}
+		if err := os.WriteFile(filepath.Join(f.path, "refs/heads/main.lock"), []byte("another's"), 0o600); err != nil {
+			t.Error(err)
+		}
+		before = f.files()
+		return exec.CommandContext(ctx, "git", args...)
+	})
+	if err := taker.Take(f.path, quick.Push{Old: f.old, New: commit, Pack: f.pack(commit)}); err != nil && !errors.Is(err, quick.ErrDoubt) {
+		t.Errorf("Take = %v", err)
+	}
+	if after := f.files(); after != before {
+		t.Errorf("the new repository changed from\n%s\nto\n%s", before, after)
+	}
 }

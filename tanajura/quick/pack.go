@@ -3,6 +3,7 @@ package quick
 import (
 	"bytes"
 	"compress/zlib"
+	"crypto/rand"
 	"crypto/sha1" // what git's packs end with
 	"encoding/binary"
 	"encoding/hex"
@@ -11,7 +12,6 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
@@ -126,7 +126,7 @@ func readObject(raw []byte, room int) (*object, int, error) {
 
 // write puts the pack and its index into a directory of packs, the index last:
 // it is what git looks for.
-func (p *pack) write(dir string) error {
+func (p *pack) write(root *os.Root, dir string) error {
 	index, err := p.index.Index()
 	if err != nil {
 		return fmt.Errorf("indexing a pack: %w", err)
@@ -135,27 +135,27 @@ func (p *pack) write(dir string) error {
 	if _, err := idxfile.NewEncoder(&encoded).Encode(index); err != nil {
 		return fmt.Errorf("indexing a pack: %w", err)
 	}
-	name := filepath.Join(dir, "pack-"+hex.EncodeToString(p.sum[:]))
-	if err := place(dir, name+".pack", p.raw); err != nil {
+	name := dir + "/pack-" + hex.EncodeToString(p.sum[:])
+	// Under a name that git takes for a left-over.
+	temporary := dir + "/tmp_quick_" + rand.Text()
+	if err := place(root, temporary, name+".pack", p.raw); err != nil {
 		return err
 	}
-	return place(dir, name+".idx", encoded.Bytes())
+	return place(root, temporary, name+".idx", encoded.Bytes())
 }
 
-// place writes a file beside its place, under a name that git takes for a
-// left-over, and renames it into it.
-func place(dir, path string, data []byte) error {
-	file, err := os.CreateTemp(dir, "tmp_quick_")
+// place writes a file beside its place and renames it into it.
+func place(root *os.Root, temporary, path string, data []byte) error {
+	file, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o400)
 	if err != nil {
 		return fmt.Errorf("storing a pack: %w", err)
 	}
 	_, err = file.Write(data)
-	err = errors.Join(err, file.Chmod(0o400), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = root.Rename(temporary, path)
 	}
 	if err != nil {
-		os.Remove(file.Name())
+		root.Remove(temporary)
 		return fmt.Errorf("storing a pack: %w", err)
 	}
 	return nil

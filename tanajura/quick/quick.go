@@ -27,7 +27,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -48,16 +47,23 @@ type Push struct {
 	Pack     []byte
 }
 
+// maxTurns bounds the pushes that are looked at at once: each may hold some 70 MB
+// if it is made for that.
+const maxTurns = 3
+
 // Taker takes pushes. It may be used concurrently.
 type Taker struct {
 	readers *readers
+	turns   chan struct{}
 }
 
 // Command makes a git process.
 type Command func(ctx context.Context, protocol string, args ...string) *exec.Cmd
 
 // New returns a Taker.
-func New(command Command) *Taker { return &Taker{newReaders(command)} }
+func New(command Command) *Taker {
+	return &Taker{newReaders(command), make(chan struct{}, maxTurns)}
+}
 
 // Take carries out a push into the repository at path. After an error that is
 // not ErrDoubt the branch is what it was.
@@ -65,16 +71,29 @@ func (t *Taker) Take(path string, p Push) error {
 	if !plumbing.IsHash(p.Old) || !plumbing.IsHash(p.New) || len(p.Pack) > MaxPack {
 		return ErrDoubt
 	}
+	select {
+	case t.turns <- struct{}{}:
+		defer func() { <-t.turns }()
+	default:
+		return fmt.Errorf("%w: %d other pushes are being looked at", ErrDoubt, maxTurns)
+	}
 	parsed, err := parsePack(p.Pack)
 	if err != nil {
 		return err
 	}
-	lock, err := lockBranch(path)
+	// Another repository may be made in this one's place: it is none of this
+	// push's business.
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDoubt, err)
+	}
+	defer root.Close()
+	lock, err := lockBranch(root)
 	if err != nil {
 		return err
 	}
 	defer lock.release()
-	if head, err := os.ReadFile(lock.branch); err != nil || strings.TrimSpace(string(head)) != p.Old {
+	if head, err := root.ReadFile(branch); err != nil || strings.TrimSpace(string(head)) != p.Old {
 		return fmt.Errorf("%w: the branch is not at %s", ErrDoubt, p.Old)
 	}
 	old, err := t.readers.of(path)
@@ -84,36 +103,40 @@ func (t *Taker) Take(path string, p Push) error {
 	if err := check(parsed, plumbing.NewHash(p.New), plumbing.NewHash(p.Old), old.object); err != nil {
 		return err
 	}
-	if err := parsed.write(filepath.Join(path, "objects", "pack")); err != nil {
+	if err := parsed.write(root, "objects/pack"); err != nil {
 		return err
 	}
 	return lock.move(p.New)
 }
 
+const (
+	branch   = "refs/heads/" + api.HubBranch // its file
+	lockName = branch + ".lock"
+)
+
 // branchLock is git's lock of the branch: while its file is there, no git moves
 // the branch.
 type branchLock struct {
-	branch string
-	file   *os.File // nil once it is released
+	root *os.Root
+	file *os.File // nil once it is released
 }
 
-func lockBranch(path string) (*branchLock, error) {
-	branch := filepath.Join(path, "refs", "heads", api.HubBranch)
-	file, err := os.OpenFile(branch+".lock", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+func lockBranch(root *os.Root) (*branchLock, error) {
+	file, err := root.OpenFile(lockName, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil { // git waits for it, or says who has it
 		return nil, fmt.Errorf("%w: %w", ErrDoubt, err)
 	}
-	return &branchLock{branch, file}, nil
+	return &branchLock{root, file}, nil
 }
 
 // move moves the branch and releases the lock.
 func (l *branchLock) move(commit string) error {
 	_, err := l.file.WriteString(commit + "\n")
 	if err = errors.Join(err, l.file.Close()); err == nil {
-		err = os.Rename(l.file.Name(), l.branch)
+		err = l.root.Rename(lockName, branch)
 	}
 	if err != nil {
-		os.Remove(l.file.Name())
+		l.root.Remove(lockName)
 		err = fmt.Errorf("moving the branch: %w", err)
 	}
 	l.file = nil
@@ -123,7 +146,7 @@ func (l *branchLock) move(commit string) error {
 func (l *branchLock) release() {
 	if l.file != nil {
 		l.file.Close()
-		os.Remove(l.file.Name())
+		l.root.Remove(lockName)
 	}
 }
 
@@ -131,7 +154,7 @@ func (l *branchLock) release() {
 // side-band-64k, with its flush-pkt.
 func Report() []byte {
 	line := func(text string) string { return fmt.Sprintf("%04x%s", len(text)+4, text) }
-	report := line("unpack ok\n") + line("ok refs/heads/"+api.HubBranch+"\n") + "0000"
+	report := line("unpack ok\n") + line("ok "+branch+"\n") + "0000"
 	var b bytes.Buffer
 	b.WriteString(line("\x01" + report))
 	b.WriteString("0000")
