@@ -3,7 +3,9 @@ package smarthttp
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -52,8 +54,9 @@ type recentPacks struct {
 }
 
 type recentPack struct {
-	name string
-	quick.Push
+	name      string
+	have, now string // commits
+	answer    []byte // made once: all pods of a service may ask at the same time
 }
 
 // maxRecent is the most packs that are kept, each of quick.MaxPack at most and
@@ -68,16 +71,16 @@ func (r *recentPacks) add(name string, push quick.Push) {
 	if len(r.packs) == maxRecent {
 		r.packs = append(r.packs[:0], r.packs[1:]...)
 	}
-	r.packs = append(r.packs, recentPack{name, push})
+	r.packs = append(r.packs, recentPack{name, push.Old, push.New, packAnswer(push.Old, push.Pack)})
 }
 
-// find returns the pack that leads from one commit to another.
+// find returns the answer that leads from one commit to another. It is shared.
 func (r *recentPacks) find(name, have, want string) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, p := range r.packs {
-		if p.name == name && p.Old == have && p.New == want {
-			return p.Pack
+		if p.name == name && p.have == have && p.now == want {
+			return p.answer
 		}
 	}
 	return nil
@@ -107,11 +110,11 @@ func (x *exchange) quickFetch(name, protocol string, out *answer) (request io.Re
 	if err != nil {
 		return nil, false, err
 	}
-	pack := x.recent.find(name, have, want)
-	if pack == nil || head != want {
+	found := x.recent.find(name, have, want)
+	if found == nil || head != want {
 		return request, false, nil
 	}
-	if _, err := out.Write(packAnswer(have, pack)); err != nil {
+	if _, err := out.Write(found); err != nil {
 		return nil, false, errSent // there is nobody to be told
 	}
 	return nil, true, nil
@@ -159,10 +162,8 @@ func readPlain(text []byte) (want, have string, ok bool) {
 func packAnswer(have string, pack []byte) []byte {
 	var b bytes.Buffer
 	b.WriteString(packet("ACK " + have + "\n"))
-	for len(pack) > 0 {
-		n := min(len(pack), maxPacket-5)
-		b.WriteString(packet("\x01" + string(pack[:n])))
-		pack = pack[n:]
+	for part := range slices.Chunk(pack, maxPacket-5) {
+		fmt.Fprintf(&b, "%04x\x01%s", len(part)+5, part)
 	}
 	b.WriteString(flushPacket)
 	return b.Bytes()
