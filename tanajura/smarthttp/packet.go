@@ -48,8 +48,8 @@ type commandList struct {
 	updates []refUpdate
 	// sideBand is set where the client reads side-band-64k.
 	sideBand bool
-	// options is set where the client sends more after the commands, or expects
-	// another report than the plain one.
+	// options is set where the client sends more after the commands, expects
+	// another report than the plain one, or says what is not understood here.
 	options bool
 }
 
@@ -83,7 +83,6 @@ const maxCommands = 1 << 20
 // it does not understand inside a well-formed line is left to git to refuse.
 func readCommands(r io.Reader) (list commandList, head []byte, err error) {
 	var raw bytes.Buffer
-	first := true
 	for {
 		line, flush, err := readPacket(r, &raw)
 		switch {
@@ -96,30 +95,36 @@ func readCommands(r io.Reader) (list commandList, head []byte, err error) {
 		case flush:
 			return list, raw.Bytes(), nil
 		}
-		command, capabilities, found := strings.Cut(string(line), "\x00")
-		if found && first {
-			for capability := range strings.FieldsSeq(capabilities) {
-				list.sideBand = list.sideBand || capability == "side-band-64k"
-				switch name, value, _ := strings.Cut(capability, "="); name {
-				case "report-status", "side-band-64k", "agent", "quiet", "ofs-delta", "delete-refs", "session-id", "atomic":
-				case "object-format":
-					list.options = list.options || value != "sha1"
-				default:
-					list.options = true
-				}
-			}
-		}
+		// As git reads it: a line's end is its last byte, and any line may have
+		// capabilities.
+		command, capabilities, _ := strings.Cut(strings.TrimSuffix(string(line), "\n"), "\x00")
+		list.addCapabilities(capabilities)
 		if update, ok := parseUpdate(command); ok {
 			list.updates = append(list.updates, update)
-			first = false
+		} else if !strings.HasPrefix(command, "shallow ") {
+			list.options = true
 		}
 	}
 }
 
-// parseUpdate reads "OLD NEW REF".
+func (l *commandList) addCapabilities(text string) {
+	for capability := range strings.FieldsSeq(text) {
+		l.sideBand = l.sideBand || capability == "side-band-64k"
+		switch name, value, _ := strings.Cut(capability, "="); name {
+		case "report-status", "side-band-64k", "agent", "quiet", "ofs-delta", "delete-refs", "session-id", "atomic":
+		case "object-format":
+			l.options = l.options || value != "sha1"
+		default:
+			l.options = true
+		}
+	}
+}
+
+// parseUpdate reads "OLD NEW REF". git takes ids in capitals, too.
 func parseUpdate(command string) (refUpdate, bool) {
-	oldID, rest, _ := strings.Cut(strings.TrimSuffix(command, "\n"), " ")
+	oldID, rest, _ := strings.Cut(command, " ")
 	newID, ref, _ := strings.Cut(rest, " ")
+	oldID, newID = strings.ToLower(oldID), strings.ToLower(newID)
 	if !isHex(oldID) || !isHex(newID) || ref == "" {
 		return refUpdate{}, false
 	}
