@@ -53,6 +53,41 @@ func request(path, token string) *http.Request {
 	return r
 }
 
+// TestStrangersHoldNoConnection: nobody who is not known keeps a connection,
+// whatever he asks for and why he is not served.
+func TestStrangersHoldNoConnection(t *testing.T) {
+	served := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	away := newGuard(asked{err: errors.New("away")}, slog.New(slog.DiscardHandler)).Handler(served)
+	known := newGuard(asked{}, slog.New(slog.DiscardHandler)).Handler(served)
+	elsewhere := New(Options{Devspace: "mine", Authenticator: podElsewhere{}, Log: slog.New(slog.DiscardHandler)}).Handler(served)
+	for name, c := range map[string]struct {
+		handler http.Handler
+		request *http.Request
+		status  int
+		closes  bool
+	}{
+		"a probe":                    {known, httptest.NewRequest("GET", "/healthz", nil), 200, true},
+		"a probe with a token":       {known, request("/api/version", "x"), 200, true},
+		"no token":                   {known, httptest.NewRequest("GET", "/api/repositories", nil), 401, true},
+		"nobody to ask":              {away, request("/api/repositories", token(1)), 503, true},
+		"a pod of another namespace": {elsewhere, request("/api/repositories", token(1)), 403, true},
+		"a developer":                {known, request("/api/repositories", token(1)), 200, false},
+	} {
+		answer := httptest.NewRecorder()
+		c.handler.ServeHTTP(answer, c.request)
+		if closes := answer.Header().Get("Connection") == "close"; answer.Code != c.status || closes != c.closes {
+			t.Errorf("%s: status %d, closes %v; want %d, %v", name, answer.Code, closes, c.status, c.closes)
+		}
+	}
+}
+
+type podElsewhere struct{}
+
+func (podElsewhere) Authenticate(context.Context, string) (User, bool, error) {
+	extra := map[string][]string{extraPodName: {"orders-1"}, extraPodUID: {"1"}}
+	return User{Name: accounts + "other:default", Extra: extra}, true, nil
+}
+
 // Strangers who wait are few, and others are served meanwhile.
 func TestStrangersAreBounded(t *testing.T) {
 	release := make(chan struct{})

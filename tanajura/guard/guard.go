@@ -168,12 +168,15 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 			return
 		}
 		defer bound.give()
+		// A stranger holds no connection: idle ones have no bound.
 		if open[r.URL.Path] {
+			w.Header().Set("Connection", "close")
 			next.ServeHTTP(w, r)
 			return
 		}
 		caller, err := g.caller(r)
 		if err != nil {
+			w.Header().Set("Connection", "close")
 			g.refused(w, r, err)
 			return
 		}

@@ -79,8 +79,6 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	switch why.status {
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", fmt.Sprintf("Basic realm=%q, charset=\"UTF-8\"", why.realm))
-		// A stranger holds no connection.
-		header.Set("Connection", "close")
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", "1")
 	}
