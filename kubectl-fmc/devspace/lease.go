@@ -78,13 +78,17 @@ func (e *HeldError) Error() string {
 		e.Service, e.Holder, where, clockTime(e.Since))
 }
 
-// TakenOverError says that somebody else took the lease.
+// TakenOverError says that somebody else took the lease. There is no Holder where
+// that one has given it back.
 type TakenOverError struct {
 	Service string
 	SyncHolder
 }
 
 func (e *TakenOverError) Error() string {
+	if e.Holder == "" {
+		return fmt.Sprintf("somebody else synced %s meanwhile, and has ended: see whether what is on the hub may be replaced, and go on with kubectl fmc sync %s", e.Service, e.Service)
+	}
 	return fmt.Sprintf("%s took over the sync of %s at %s: take it back with kubectl fmc sync %s --take-over", e.Holder, e.Service, clockTime(e.Since), e.Service)
 }
 
@@ -264,10 +268,7 @@ func (l *lease) write(ctx context.Context, found *coordinationv1.Lease, acquire 
 	}
 	spec := &next.Spec
 	if acquire || spec.AcquireTime == nil {
-		transitions := int32(1)
-		if spec.LeaseTransitions != nil {
-			transitions += *spec.LeaseTransitions
-		}
+		transitions := acquired(next) + 1
 		spec.AcquireTime, spec.LeaseTransitions = &now, &transitions
 	}
 	spec.HolderIdentity, spec.RenewTime, spec.LeaseDurationSeconds = &l.id, &now, &seconds

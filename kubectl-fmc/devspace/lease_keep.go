@@ -110,8 +110,20 @@ func (l *lease) renew(ctx context.Context) error {
 		if err := l.look(found); err != nil {
 			return err
 		}
+		if acquired(found) != acquired(l.object) { // by one who has given it back
+			l.lose(&TakenOverError{Service: l.service})
+			return l.lost()
+		}
 	}
 	return l.write(ctx, found, found == nil)
+}
+
+// acquired is how often the lease was.
+func acquired(object *coordinationv1.Lease) int32 {
+	if object.Spec.LeaseTransitions == nil {
+		return 0
+	}
+	return *object.Spec.LeaseTransitions
 }
 
 // confirm is asked before each push. It costs a request only where the lease

@@ -183,6 +183,30 @@ func TestOutageEndsNoLease(t *testing.T) {
 	}
 }
 
+// TestSuccessorHasEnded: who was away while somebody else synced does not go on
+// over that work, though nobody holds the lease any more.
+func TestSuccessorHasEnded(t *testing.T) {
+	s, server := leased(t)
+	s.program()
+	short := leaseTimes{duration: 100 * time.Millisecond, renew: time.Hour, observe: time.Millisecond}
+	s.mustClaim(s.d, Claim{Out: io.Discard, times: short, holder: "ana@laptop"})
+	server.set(func() { server.watching = false }) // the laptop sleeps
+	server.CloseClientConnections()
+	other := s.laptop(t, t.TempDir())
+	eventually(t, "the end of the lease", func() bool { return other.Claim(t.Context(), claimAs("bob@desk")) == nil })
+	if _, err := other.Push(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	other.Close()
+	head := s.hub.Head("orders")
+	s.write("late", "late")
+	_, err := s.d.Push(t.Context())
+	if !errors.As(err, new(*TakenOverError)) || s.hub.Head("orders") != head {
+		t.Errorf("a push after another's sync = %v; the hub's head was %s, and is %s", err, head, s.hub.Head("orders"))
+	}
+	wantError(t, "a push after another's sync", err, "somebody else synced orders meanwhile", "kubectl fmc sync orders")
+}
+
 // TestEndedRuns: a lease of a run that died here is taken back at once; one of
 // another machine when nobody has renewed it for a while.
 func TestEndedRuns(t *testing.T) {
