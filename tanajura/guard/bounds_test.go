@@ -88,6 +88,25 @@ func (podElsewhere) Authenticate(context.Context, string) (User, bool, error) {
 	return User{Name: accounts + "other:default", Extra: extra}, true, nil
 }
 
+// TestWhoLeavesLeavesNoQuestion: strangers who do not wait for their answers
+// leave a bounded number of questions behind, each with a token.
+func TestWhoLeavesLeavesNoQuestion(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	g := newGuard(asked{wait: release}, slog.New(slog.DiscardHandler))
+	handler := g.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	for n := range 4 * maxWaiting {
+		handler.ServeHTTP(httptest.NewRecorder(), request("/orders.git/info/refs", token(n)).WithContext(gone))
+	}
+	g.callers.mu.Lock()
+	defer g.callers.mu.Unlock()
+	if n := len(g.callers.entries); n > maxWaiting {
+		t.Errorf("%d questions are left, want at most %d", n, maxWaiting)
+	}
+}
+
 // Strangers who wait are few, and others are served meanwhile.
 func TestStrangersAreBounded(t *testing.T) {
 	release := make(chan struct{})

@@ -28,6 +28,9 @@ const (
 	// maxAsked bounds the questions asked at once for those who wait, and as
 	// many again for what is kept fresh.
 	maxAsked = 8
+	// maxWaiting bounds those that wait to be asked, with them: who wants an
+	// answer may go away, and the question stays.
+	maxWaiting = 2 * maxStrangers
 )
 
 // answer is what the API server said.
@@ -46,6 +49,7 @@ type cache[K comparable, V any] struct {
 
 	mu      sync.Mutex
 	entries map[K]*entry[V]
+	waiting int // questions under way for those who wait
 }
 
 // entry is one question and its newest answer.
@@ -102,6 +106,10 @@ func (c *cache[K, V]) get(ctx context.Context, key K, ask question[V]) (answer[V
 		e.used = now
 		return e.answer, nil
 	}
+	if (e == nil || e.flight == nil) && c.waiting >= maxWaiting {
+		c.mu.Unlock()
+		return answer[V]{}, fmt.Errorf("%d questions wait for an answer", maxWaiting)
+	}
 	if e == nil {
 		c.makeRoom()
 		e = &entry[V]{ask: ask}
@@ -109,7 +117,8 @@ func (c *cache[K, V]) get(ctx context.Context, key K, ask question[V]) (answer[V
 	}
 	e.used = now
 	if e.flight == nil {
-		c.start(e, c.asked)
+		c.waiting++
+		c.start(e, c.asked, func() { c.waiting-- })
 	}
 	flight := e.flight
 	c.mu.Unlock()
@@ -131,8 +140,8 @@ func (c *cache[K, V]) get(ctx context.Context, key K, ask question[V]) (answer[V
 }
 
 // start asks an entry's question. The question outlives who asks: others may wait
-// for its answer.
-func (c *cache[K, V]) start(e *entry[V], turn slots) {
+// for its answer. At its end ended is called, with mu held.
+func (c *cache[K, V]) start(e *entry[V], turn slots, ended func()) {
 	flight := make(chan struct{})
 	e.flight = flight
 	go func() {
@@ -143,6 +152,7 @@ func (c *cache[K, V]) start(e *entry[V], turn slots) {
 		turn.give()
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		ended()
 		e.failed, e.tried, e.flight = err, time.Now(), nil
 		if err == nil {
 			e.answer, e.at = got, e.tried
@@ -163,14 +173,14 @@ func (c *cache[K, V]) freshen() {
 			!e.answer.until.IsZero() && !now.Before(e.answer.until), now.Sub(e.at) >= keepSilent:
 			delete(c.entries, key)
 		case e.answer.good && now.Sub(e.at) >= renewGood && (e.failed == nil || now.Sub(e.tried) >= freshen):
-			c.start(e, c.warmed)
+			c.start(e, c.warmed, func() {})
 		}
 	}
 }
 
 // makeRoom drops an entry where there are too many: the oldest of those that say
-// no, else the one whose last use is longest ago. One that is asked about stays, and
-// their number is bounded by those who wait.
+// no, else the one whose last use is longest ago. One that is asked about stays; of
+// these there are few, see maxWaiting.
 func (c *cache[K, V]) makeRoom() {
 	if len(c.entries) < c.max {
 		return
