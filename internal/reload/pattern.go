@@ -121,7 +121,7 @@ func translateClass(text string) (class, rest string, err error) {
 	var out strings.Builder
 	out.WriteString("[")
 	if strings.HasPrefix(text, "!") || strings.HasPrefix(text, "^") {
-		out.WriteString("^")
+		out.WriteString(`^\x{2f}`) // no slash, either
 		text = text[1:]
 	}
 	runes := []rune(text)

@@ -12,7 +12,7 @@ import (
 // patterns and paths are compared in all pairs, with git as the referee.
 var (
 	patterns = []string{
-		"*.css", "templates/**", "/templates/**", "templates", "templates/", "conf/*.yaml", "**/*.clj", "src/**/x", "/top", "a?c", "[a-c]x", "[!a-c]x",
+		"*.css", "templates/**", "/templates/**", "templates", "templates/", "conf/*.yaml", "**/*.clj", "src/**/x", "/top", "a?c", "[a-c]x", "[!a-c]x", "a[!b]c",
 		"[]x]y", `\*`, `\!bang`, "a/**/b/**/c", "**", "*", "dir/sub", "dir/sub/", "requirements.txt", "**/deep", "foo*bar*", "[a-]z", "sp ace", "ü*",
 	}
 	paths = []string{
