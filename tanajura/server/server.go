@@ -17,7 +17,8 @@
 //
 // Every other answer of /api is an api.Error. There are no CORS headers, and a
 // body must be application/json, so that no web page can use a hub on the
-// developer's own machine.
+// developer's own machine; nor may one whose own name leads there: without a Guard
+// only names of the machine itself are answered to.
 package server
 
 import (
@@ -87,7 +88,11 @@ func New(options Options) http.Handler {
 	engine.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	engine.GET("/readyz", s.ready)
 
-	return s.logged(s.Guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	keep := s.Guard.Handler
+	if s.Guard == nil {
+		keep = local
+	}
+	return s.logged(keep(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if seen, ok := w.(*statusWriter); ok {
 			caller, _ := guard.From(r.Context())
 			seen.by = caller.Name

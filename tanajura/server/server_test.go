@@ -201,7 +201,7 @@ func testSlowBody(t *testing.T, kind string, status int) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprintf(conn, "POST /api/repositories HTTP/1.1\r\nHost: hub\r\nContent-Type: %s\r\nContent-Length: 20\r\n\r\n{", kind)
+	fmt.Fprintf(conn, "POST /api/repositories HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: 20\r\n\r\n{", kind)
 	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
