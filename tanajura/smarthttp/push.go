@@ -66,6 +66,7 @@ func (x *exchange) push(name string) error {
 			answer:   out,
 		})
 	}
+	x.release() // pods may build for long, and have to fetch before
 	x.hub.Pushed(name)
 	commit := x.moved(name, before, commands)
 	if err != nil && commit == "" {
