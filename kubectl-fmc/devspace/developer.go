@@ -87,7 +87,7 @@ func (d *developer) bearer(ctx context.Context) (string, error) {
 		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 			Audiences: []string{api.Audience(d.devspace)}, ExpirationSeconds: &life,
 		}}
-		asked := time.Now()
+		asked := time.Now().Round(0) // by the clock that goes on while a laptop sleeps
 		answer, err := d.client.Kube.CoreV1().ServiceAccounts(d.devspace).CreateToken(ctx, api.DeveloperAccount, request, metav1.CreateOptions{})
 		switch {
 		case apierrors.IsNotFound(err):

@@ -65,6 +65,23 @@ func TestTokenThatWasCalledBack(t *testing.T) {
 	}
 }
 
+// TestTokenEndsInSleep: a token ends by the wall clock. The other, which a time has
+// beside it, stands still while a laptop sleeps.
+func TestTokenEndsInSleep(t *testing.T) {
+	client, _ := lockedClient(t, pods{"tanajura-1/3002": answer(api.RepositoryList{})}, hubPod())
+	hub := client.Hub("mine")
+	defer hub.Close()
+	if _, err := hub.Repositories(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	token := client.developer("mine").token.have
+	for _, at := range []time.Time{token.renew, token.ends} {
+		if text := at.String(); strings.Contains(text, " m=") {
+			t.Errorf("the token's time is by the clock that stands still: %s", text)
+		}
+	}
+}
+
 func TestTokensGoOverHTTPSOnly(t *testing.T) {
 	client, k := lockedClient(t, nil, hubPod())
 	hub := client.Hub("mine")
