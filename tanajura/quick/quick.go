@@ -17,7 +17,8 @@
 // ref, another parent, a file that came from another directory, a new name that may
 // mean git's own files, anything that does not parse. Nothing has changed then.
 //
-// What a push can cost is bounded by MaxPack, maxContent and maxObjects.
+// What pushes can cost is bounded by MaxPack, maxContent, maxObjects, maxTrees and
+// maxTurns.
 package quick
 
 import (
