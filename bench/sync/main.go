@@ -92,13 +92,13 @@ func readSettings(args []string, stderr io.Writer) (settings, error) {
 	return s, errors.Join(faults...)
 }
 
-func bench(ctx context.Context, args []string, _ func(string) string, stdout, stderr io.Writer) error {
+func bench(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	s, err := readSettings(args, stderr)
 	if err != nil {
 		return err
 	}
 	results := report.New(s)
-	if err := measure(ctx, s, results, stderr); err != nil {
+	if err := measure(ctx, s, results, getenv, stderr); err != nil {
 		return err
 	}
 	if err := results.WriteTables(stdout); err != nil || s.json == "" {
@@ -113,15 +113,21 @@ func bench(ctx context.Context, args []string, _ func(string) string, stdout, st
 
 // measure runs all stages. What could be measured before a stage that failed is
 // in the error's company only: half a table is easily taken for a whole one.
-func measure(ctx context.Context, s settings, results *report.Results, stderr io.Writer) (err error) {
+func measure(ctx context.Context, s settings, results *report.Results, getenv func(string) string, stderr io.Writer) (err error) {
 	st, err := openStage(ctx, s, stderr)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.close()) }()
+	if err := lookAtDisks(st, results, getenv); err != nil {
+		return err
+	}
 	for _, files := range s.Files {
 		if err := measureSize(ctx, s, st, results, files); err != nil {
 			return fmt.Errorf("measuring %d files: %w", files, err)
+		}
+		if err := lookAtDisks(st, results, getenv); err != nil {
+			return err
 		}
 	}
 	if s.Branch > 0 {

@@ -27,6 +27,8 @@ func TestTables(t *testing.T) {
 		Outcomes: []api.Outcome{{Millis: 12, Result: api.PullResult{Timings: api.Timings{Fetch: 3}}}},
 	})
 	r.AddHops(Label(10000), devspace.SyncRecord{Kind: "notice"})
+	r.AddDisk(DiskNode, 20*time.Microsecond)
+	r.AddDisk(DiskNode, 680*time.Microsecond)
 	var b strings.Builder
 	if err := r.WriteTables(&b); err != nil {
 		t.Fatal(err)
@@ -37,6 +39,7 @@ func TestTables(t *testing.T) {
 		"| delete | 10000 files | 20.0 (1 never) | 20.0 | – | – | – | 60.0 / 120 | no |\n",
 		"| fmc | 10000 files | 5.0 | 0.0010 | 48.0 | yes |\n",
 		"| 10000 files | 5.0 | 0.0 | 0.0 | 0.0 | 0.0 | 12.0 | 3.0 | 0.0 | 0.0 | 0.0 | 20.0 |\n",
+		"making a file, ms, on the disk of the node: 0.020 (0.020 to 0.680)\n",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no line %q in\n%s", want, b.String())

@@ -48,9 +48,11 @@ type Results struct {
 	When     time.Time `json:"when"`
 	Load     string    `json:"load"` // /proc/loadavg at the start
 	Settings any       `json:"settings"`
-	Rows     []*Row    `json:"rows"`
-	Usage    []*Usage  `json:"usage"`
-	Hops     []*Hops   `json:"hops"`
+	// Disks are what making a file took, in ms, at the start and after each size.
+	Disks map[string][]float64 `json:"disks_file_ms"`
+	Rows  []*Row               `json:"rows"`
+	Usage []*Usage             `json:"usage"`
+	Hops  []*Hops              `json:"hops"`
 }
 
 // Row is the samples of one measure at one size, on one side.
@@ -90,6 +92,20 @@ func New(settings any) *Results {
 		Go: runtime.Version(), Machine: fmt.Sprintf("%s/%s, %d processors", runtime.GOOS, runtime.GOARCH, runtime.NumCPU()),
 		When: time.Now().UTC(), Load: strings.TrimSpace(string(load)), Settings: settings,
 	}
+}
+
+// The disks on which making a file is timed.
+const (
+	DiskHere = "directories"
+	DiskNode = "node"
+)
+
+// AddDisk notes what making a file took.
+func (r *Results) AddDisk(name string, took time.Duration) {
+	if r.Disks == nil {
+		r.Disks = map[string][]float64{}
+	}
+	r.Disks[name] = append(r.Disks[name], millis(took))
 }
 
 // Add adds a sample; a negative one never came.

@@ -16,6 +16,7 @@ func (r *Results) WriteTables(w io.Writer) error {
 	r.times(&b)
 	r.growth(&b)
 	r.costs(&b)
+	r.disks(&b)
 	r.hops(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -62,6 +63,17 @@ func (r *Results) times(b *strings.Builder) {
 			number(row.Percentile(50))+never(row), number(row.Percentile(95)), number(peer.Percentile(50))+never(peer), number(peer.Percentile(95)),
 			ratio(row.Percentile(50), peer.Percentile(50)), limit, limit.verdict(row))
 	}
+}
+
+// disks says what making a file costs, by which bursts and transfers are to be
+// judged.
+func (r *Results) disks(b *strings.Builder) {
+	for _, name := range []string{DiskHere, DiskNode} {
+		if samples := r.Disks[name]; len(samples) > 0 {
+			fmt.Fprintf(b, "\nmaking a file, ms, on the disk of the %s: %.3f (%.3f to %.3f)\n", name, percentile(samples, 50), slices.Min(samples), slices.Max(samples))
+		}
+	}
+	b.WriteString("\n")
 }
 
 func never(row *Row) string {
