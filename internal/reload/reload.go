@@ -178,8 +178,12 @@ func Check(rule Rule) []*Fault {
 		}
 	}
 	switch {
+	case rule.Do == "":
+		fault("do", -1, "missing: want one of %s", strings.Join(Actions, ", "))
 	case !slices.Contains(Actions, rule.Do):
 		fault("do", -1, "want one of %s, not %.50q", strings.Join(Actions, ", "), rule.Do)
+	case rule.Do == Signal && rule.Signal == "":
+		fault("signal", -1, "missing: want one of %s", strings.Join(Signals, ", "))
 	case rule.Do == Signal && !slices.Contains(Signals, signalName(rule.Signal)):
 		fault("signal", -1, "want one of %s, not %.50q", strings.Join(Signals, ", "), rule.Signal)
 	case rule.Do != Signal && rule.Signal != "":

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // Cache asks for a volume that outlives the service's pods.
@@ -32,20 +33,40 @@ const (
 // defaultCache holds the dependencies of a few services of any language.
 var defaultCache = resource.MustParse("5Gi")
 
+// The sizes between which a cache's is; any other is a slip, such as 5m (five
+// thousandths of a byte) for 5Mi.
+var (
+	leastCache = resource.MustParse("1Mi")
+	mostCache  = resource.MustParse("1Pi")
+)
+
 func (d *decoder) cache(n *yaml.Node, path string) *Cache {
 	c := &Cache{Size: defaultCache}
+	if resolve(n).Kind == yaml.ScalarNode {
+		d.fault(n, path, "want {size: 5Gi}, or {} for that size, not %s", describe(resolve(n)))
+		return c
+	}
 	d.mapping(n, path, fields{
 		"size": func(n *yaml.Node, path string) {
-			text := d.text(n, path)
+			text, ok := d.scalar(n, path)
+			if !ok {
+				return
+			}
 			q, err := resource.ParseQuantity(text)
-			if err != nil || q.Sign() <= 0 {
-				d.fault(n, path, "want a size such as 5Gi, not %q", text)
+			if err != nil || q.Cmp(leastCache) < 0 || q.Cmp(mostCache) > 0 {
+				d.fault(n, path, "want a size such as 5Gi, from %s to %s, not %q", leastCache.String(), mostCache.String(), text)
 				return
 			}
 			c.Size = q
 		},
-		"shared":       func(n *yaml.Node, path string) { c.Shared = d.boolean(n, path) },
-		"storageClass": func(n *yaml.Node, path string) { c.StorageClass = d.text(n, path) },
+		"shared": func(n *yaml.Node, path string) { c.Shared = d.boolean(n, path) },
+		"storageClass": func(n *yaml.Node, path string) {
+			text, ok := d.scalar(n, path)
+			if faults := validation.IsDNS1123Subdomain(text); ok && len(faults) > 0 {
+				d.fault(n, path, "want the name of a StorageClass (kubectl get storageclass), not %q", text)
+			}
+			c.StorageClass = text
+		},
 	})
 	return c
 }

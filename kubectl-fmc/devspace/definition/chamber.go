@@ -106,7 +106,10 @@ func setDefault(c *Container, name, value string) {
 // chamberName decodes the name of a chamber, of which only the cluster knows
 // whether it is there.
 func (d *decoder) chamberName(n *yaml.Node, path string) string {
-	name := d.text(n, path)
+	name, ok := d.scalar(n, path)
+	if !ok {
+		return ""
+	}
 	if err := CheckChamber(name); err != nil {
 		d.fault(n, path, "%v", err)
 	}

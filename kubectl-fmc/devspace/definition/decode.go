@@ -182,19 +182,29 @@ func (d *decoder) texts(n *yaml.Node, path string) []string {
 }
 
 func (d *decoder) boolean(n *yaml.Node, path string) bool {
-	switch text := d.text(n, path); text {
-	case "true":
-		return true
-	case "false":
-		return false
-	default:
-		d.fault(n, path, "want true or false, not %q", text)
+	if n = resolve(n); n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+		d.fault(n, path, "want true or false, not %s", describe(n))
 		return false
 	}
+	text, ok := d.scalar(n, path)
+	if ok && text != "true" && text != "false" {
+		d.fault(n, path, "want true or false, not %q", text)
+	}
+	return text == "true"
+}
+
+// scalar is text, and false where that was a fault, which is told once.
+func (d *decoder) scalar(n *yaml.Node, path string) (string, bool) {
+	before := len(d.faults)
+	text := d.text(n, path)
+	return text, len(d.faults) == before
 }
 
 func (d *decoder) number(n *yaml.Node, path string, low, high int) int32 {
-	text := d.text(n, path)
+	text, ok := d.scalar(n, path)
+	if !ok {
+		return int32(low)
+	}
 	v, err := strconv.Atoi(text)
 	if err != nil || v < low || v > high {
 		d.fault(n, path, "want a whole number from %d to %d, not %q", low, high, text)
@@ -204,8 +214,8 @@ func (d *decoder) number(n *yaml.Node, path string, low, high int) int32 {
 }
 
 func (d *decoder) oneOf(n *yaml.Node, path string, allowed ...string) string {
-	text := d.text(n, path)
-	if !slices.Contains(allowed, text) {
+	text, ok := d.scalar(n, path)
+	if ok && !slices.Contains(allowed, text) {
 		d.fault(n, path, "want one of %s, not %q", list(allowed), text)
 	}
 	return text

@@ -15,8 +15,8 @@
 //	    command: [python3, app.py]      # else the image's own, run in the synced directory
 //	    args: [--verbose]               # appended to the command
 //	    start: exec python3 app.py      # or scripts: start in place of command,
-//	    build: pip install -r req.txt   # build before each start,
-//	    cleanup: rm -rf /tmp/cache      # cleanup after each stop
+//	    build: pip install -r req.txt   # build when the code has changed,
+//	    cleanup: rm -rf /tmp/cache      # cleanup between stop and start; not after a crash
 //	    env:
 //	      STOCK_URL: http://stock:8080
 //	      TOKEN: {secret: orders, key: token}     # or {configMap: NAME, key: KEY}

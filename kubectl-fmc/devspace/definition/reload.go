@@ -1,6 +1,8 @@
 package definition
 
 import (
+	"slices"
+
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/internal/handover"
 	"github.com/formicarium/formicarium/internal/reload"
@@ -69,6 +71,13 @@ func (d *decoder) checkReload(nodes map[string]*yaml.Node, path string, s *Servi
 		if nodes[key] != nil && s.Path == "" {
 			d.fault(nodes[key], join(path, key), "needs path: without a synced directory nothing is done about a change")
 		}
+	}
+	ask := func(r reload.Rule) bool { // or is a fault already, and may have been meant to
+		return r.Do == reload.InPlace || !slices.Contains(reload.Actions, r.Do)
+	}
+	chambered := s.Chamber != "" || nodes["image"] == nil // whose rules may ask for it, too
+	if s.Scripts["reload"] != "" && s.Path != "" && !chambered && !slices.ContainsFunc(s.Reload, ask) {
+		d.fault(nodes["reloadScript"], join(path, "reloadScript"), "has no effect: no rule of reload says do: %s", reload.InPlace)
 	}
 	if s.Handover && s.Path != "" && len(s.sockets()) == 0 {
 		d.fault(nodes["handover"], join(path, "handover"), "needs ports: a tcp one at least, which the process is given as a socket")
