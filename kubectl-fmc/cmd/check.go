@@ -29,9 +29,9 @@ func newCmdCheck(a *app) *cobra.Command {
 		Use:   "check",
 		Short: "Check the installation and the pods that asked for injection",
 		Long: `Looks at the webhook's configuration, certificates and pods, has it inject into
-a pod for show, looks at Jaeger, at the hubs and their certificates, and at all pods (or those of the
-namespace that -n names): those that asked for injection and have none, and those
-that do not run because of it. Each line is ok, warn or fail, with the way out;
+a pod for show, looks at Jaeger, at the hubs and their certificates, and at all
+pods (or those of the namespace that -n names): those that asked for injection and
+have none, and those that do not run because of it. Each line is ok, warn or fail, with the way out;
 one fail makes the exit code 1. What your rights do not let you read is said.
 
 A pod that asked has none where it was created while the API server knew of no

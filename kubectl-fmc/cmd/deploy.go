@@ -50,6 +50,9 @@ The files choose it, or --chamber; --chamber configmap/NAME is one of your own.`
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			o.complete(args)
+			if o.timings && !o.watch {
+				return errors.New("--timings: want --watch with it: a deploy alone has no saves to time")
+			}
 			services, err := o.services(o.name, o.path, o.ErrOut)
 			if err != nil {
 				return err
