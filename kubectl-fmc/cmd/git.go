@@ -31,6 +31,9 @@ of a sync.`,
 		RunE: func(c *cobra.Command, args []string) error { return a.git(c.Context(), args) },
 	}
 	c.Flags().SetInterspersed(false) // what follows the first argument is git's
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return fmt.Errorf("%w: put -- before flags of git, as in kubectl fmc git -- -C orders push", err)
+	})
 	return c
 }
 
