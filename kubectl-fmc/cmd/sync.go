@@ -49,6 +49,9 @@ name, unless --take-over ends the first.`,
 			if o.once && o.output == "json" {
 				return errors.New("--once has no JSON output: leave out one of the two")
 			}
+			if o.once && o.timings {
+				return errors.New("--once prints no hops: leave out --timings, or --once")
+			}
 			services, err := o.services()
 			if err != nil {
 				return err
