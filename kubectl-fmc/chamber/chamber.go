@@ -19,7 +19,7 @@
 //	                   compiled programs
 //
 // and the rest of the environment is in the variables that each tool has for
-// that. A service's own script .fmc/start or .fmc/build goes before the
+// that. A service's own script in .fmc (start, build, reload) goes before the
 // chamber's. FMC_MAIN names what to run where the scripts cannot tell.
 package chamber
 
