@@ -3,6 +3,8 @@ package chamber
 import (
 	"io/fs"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -163,6 +165,30 @@ func TestParse(t *testing.T) {
 	testutil.Golden(t, "testdata/own.golden.yaml", text)
 	if !strings.HasSuffix(c.Scripts["env"], "export A=1\n") || !strings.Contains(c.Scripts["env"], "own()") {
 		t.Errorf("env is\n%s", c.Scripts["env"])
+	}
+}
+
+// The scripts of one's own chamber have what its env sets, as a preset's have.
+func TestOwnScriptsReadEnv(t *testing.T) {
+	c, err := Parse("own", map[string]string{
+		"image": "x", "start": `echo "start $A"`, "build": `echo "build $A"`, "env": "export A=1",
+		"cleanup": "#!/bin/sh\necho \"cleanup $A\"",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range c.Scripts {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{"start": "start 1\n", "build": "build 1\n", "cleanup": "cleanup \n"} {
+		command := exec.Command("/bin/sh", filepath.Join(dir, name))
+		command.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir(), "HOME=" + dir}
+		if out, err := command.CombinedOutput(); err != nil || string(out) != want {
+			t.Errorf("%s: %q, %v, want %q", name, out, err, want)
+		}
 	}
 }
 

@@ -42,12 +42,16 @@ var (
 	allKeys    = append([]string{keyImage, keyAppPath, keyVariables, keyCaches, keyServiceCaches, keyRules}, scriptKeys...)
 )
 
+// readEnv is what presets' scripts begin with. A script that names its interpreter
+// reads env itself, if that is a shell.
+const readEnv = `. "${0%/*}/env"` + "\n"
+
 // Parse reads a chamber from a ConfigMap's data. The error has every fault.
 //
 //	image: elixir:1.18               # the image
 //	start: exec mix run --no-halt    # scripts: start; build, cleanup, reload where needed
 //	build: mix deps.get && mix compile
-//	env: export MIX_ENV=dev          # read by the other scripts first
+//	env: export MIX_ENV=dev          # read by the other scripts first, unless they begin with #!
 //	appPath: /app                    # where the code goes
 //	variables: |                     # NAME=VALUE, one a line
 //	  LANG=C.UTF-8
@@ -66,9 +70,14 @@ func Parse(name string, data map[string]string) (Chamber, error) {
 	}
 	c := Chamber{Name: name, Image: strings.TrimSpace(data[keyImage]), AppPath: strings.TrimSpace(data[keyAppPath]), Scripts: map[string]string{}}
 	for _, key := range scriptKeys {
-		if text := data[key]; strings.TrimSpace(text) != "" {
-			c.Scripts[key] = text
+		text := data[key]
+		if strings.TrimSpace(text) == "" {
+			continue
 		}
+		if key != "env" && !strings.HasPrefix(text, "#!") {
+			text = readEnv + text
+		}
+		c.Scripts[key] = text
 	}
 	if c.Scripts["start"] == "" {
 		p.fault("start", "missing: give the script that starts a service")
