@@ -3,8 +3,10 @@
 package e2e
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -13,9 +15,11 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/internal/identity"
+	plugin "github.com/formicarium/formicarium/kubectl-fmc/devspace"
 )
 
 // otherspace is a second devspace, whose pods and developers have no business in
@@ -135,15 +139,17 @@ type door struct {
 	base   string
 }
 
-// open forwards a port of a pod or deployment and speaks TLS to it, as the server
-// who is asked to be there.
-func (s *system) open(t *testing.T, target string, port int, server identity.Identity, own *tls.Certificate) *door {
+// open forwards a port of a pod and speaks TLS to it, as the server who is asked
+// to be there. The road is the plugin's own: kubectl's ends for good when a server
+// resets one connection, as one does that closes on whom it does not know.
+func (s *system) open(t *testing.T, pod string, port int, server identity.Identity, own *tls.Certificate) *door {
 	t.Helper()
-	forward, address, err := s.PortForward(t.Context(), devspace, target, port)
+	access, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { forward.Stop() })
+	road := plugin.NewForwarder(access, devspace, plugin.FixedPod(pod, port))
+	t.Cleanup(func() { road.Close() })
 	roots, err := identity.Roots(s.authority(t, devspace))
 	if err != nil {
 		t.Fatal(err)
@@ -152,8 +158,9 @@ func (s *system) open(t *testing.T, target string, port int, server identity.Ide
 	if own != nil {
 		config = identity.ClientConfig(server, roots, func() (*tls.Certificate, error) { return own, nil })
 	}
-	transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}
-	return &door{T: t, client: &http.Client{Transport: transport}, base: "https://" + address}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return road.Dial(ctx) }
+	transport := &http.Transport{DialContext: dial, TLSClientConfig: config, DisableKeepAlives: true}
+	return &door{T: t, client: &http.Client{Transport: transport}, base: "https://" + pod}
 }
 
 // ask sends a request such as "GET /status" and returns the answer's status, or 0
@@ -199,7 +206,7 @@ const (
 )
 
 func testHubOverPortForward(t *testing.T, s *system) {
-	hub := s.open(t, "deployment/"+api.HubName, api.HubPort, identity.Identity{Kind: identity.Hub}, nil)
+	hub := s.open(t, s.hubPod(t, devspace), api.HubPort, identity.Identity{Kind: identity.Hub}, nil)
 	own, other := api.Audience(devspace), api.Audience(otherspace)
 	// The control: these are let in, as far as they may.
 	developer := s.token(t, devspace, api.DeveloperAccount, own, nil)
@@ -273,8 +280,8 @@ func testStingerOverPortForward(t *testing.T, s *system) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := s.open(t, "pod/"+name, api.StingerPort, server, nil)
-	forger := s.open(t, "pod/"+name, api.StingerPort, server, forgedCertificate)
+	nobody := s.open(t, name, api.StingerPort, server, nil)
+	forger := s.open(t, name, api.StingerPort, server, forgedCertificate)
 	nobody.wants("nobody", "GET /health", "", ok)
 	for _, what := range []string{"GET /status", "POST /pull", "POST /reset", "POST /start", "POST /stop"} {
 		nobody.wants("nobody", what, "", unauthorized, forbidden)
@@ -290,7 +297,7 @@ func testStingerOverPortForward(t *testing.T, s *system) {
 	}
 	// Another pod's Stinger is not taken for this one.
 	server.UID = "00000000-0000-0000-0000-000000000000"
-	if status, body := s.open(t, "pod/"+name, api.StingerPort, server, nil).ask("GET /health", ""); status != 0 {
+	if status, body := s.open(t, name, api.StingerPort, server, nil).ask("GET /health", ""); status != 0 {
 		t.Errorf("a Stinger that was asked for under another UID answers %d %s", status, body)
 	}
 }
