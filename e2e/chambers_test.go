@@ -3,12 +3,9 @@
 package e2e
 
 import (
-	"archive/zip"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +19,7 @@ import (
 
 	"github.com/formicarium/formicarium/e2e/harness"
 	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/testutil"
 )
 
 // chamberDir is a copy of one of examples/chambers.
@@ -164,7 +162,7 @@ func testCache(t *testing.T, s *system) {
 	if err := os.Mkdir(filepath.Join(dir, "wheels"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	writeWheel(t, filepath.Join(dir, "wheels", "greeting-1.0-py3-none-any.whl"))
+	testutil.WriteWheel(t, filepath.Join(dir, "wheels"), "1.0", "GREETING = 'hello from a wheel'\n")
 	write(t, filepath.Join(dir, "requirements.txt"), "--no-index\n--find-links wheels\ngreeting==1.0\n")
 	app, err := os.ReadFile(filepath.Join(dir, "app.py"))
 	if err != nil {
@@ -219,32 +217,4 @@ func (s *system) makeVolume(t *testing.T, class string) {
 		}
 		os.RemoveAll(path) // where the node is this machine
 	})
-}
-
-// writeWheel writes a package of Python that needs nothing from anywhere.
-func writeWheel(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	archive := zip.NewWriter(f)
-	const info = "greeting-1.0.dist-info/"
-	for _, file := range [][2]string{
-		{"greeting.py", "GREETING = 'hello from a wheel'\n"},
-		{info + "METADATA", "Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\n"},
-		{info + "WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
-		{info + "RECORD", "greeting.py,,\n" + info + "METADATA,,\n" + info + "WHEEL,,\n" + info + "RECORD,,\n"},
-	} {
-		w, err := archive.Create(file[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(w, file[1]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := errors.Join(archive.Close(), f.Close()); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/testutil"
 	"github.com/formicarium/formicarium/stinger/gittest"
 )
 
@@ -47,7 +48,7 @@ func benchmarkSave(b *testing.B, files int) {
 	dir := b.TempDir()
 	cmd := exec.Command(binary, "run", "--", "sleep", "1000")
 	cmd.Env = append(os.Environ(), "GIT_URL="+hub.URL, "APP_PATH="+dir+"/app", "STINGER_STATE="+dir+"/state", "STINGER_PORT=0")
-	var stderr output
+	var stderr testutil.Buffer
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)

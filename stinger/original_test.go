@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/testutil"
 )
 
 // original is the built program in front of a container's own command. Where
@@ -19,7 +20,7 @@ import (
 type original struct {
 	*testing.T
 	cmd            *exec.Cmd
-	stdout, stderr output
+	stdout, stderr testutil.Buffer
 	dir            string
 	ended          chan struct{}
 }
@@ -244,7 +245,7 @@ func TestRandomUser(t *testing.T) {
 	cmd := exec.Command(filepath.Join(bin, "stinger"), "run", "--", "sh", "-c", "id -u; exit 3")
 	cmd.Env, cmd.Dir = env, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000680000, Gid: 0, NoSetGroups: true}}
-	var stderr output
+	var stderr testutil.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	var exit *exec.ExitError

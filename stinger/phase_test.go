@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -11,12 +10,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/testutil"
 	"github.com/formicarium/formicarium/stinger/gittest"
 )
 
@@ -42,30 +41,12 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// output is a stream that a test reads while it is written.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
 // program is a running Stinger.
 type program struct {
 	testing.TB
 	hub            *gittest.Hub
 	cmd            *exec.Cmd
-	stdout, stderr output
+	stdout, stderr testutil.Buffer
 	dir, url       string
 	client         *http.Client
 	ended          chan struct{}

@@ -1,7 +1,6 @@
 package chamber
 
 import (
-	"archive/zip"
 	"errors"
 	"io"
 	"net"
@@ -14,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/formicarium/formicarium/internal/testutil"
 )
 
 func TestGoScripts(t *testing.T) {
@@ -77,7 +78,7 @@ func TestPythonScripts(t *testing.T) {
 	p.prints("main True")
 
 	wheels := t.TempDir()
-	writeWheel(t, wheels, "1.0")
+	testutil.WriteWheel(t, wheels, "1.0", "TEXT = 'hello 1.0'\n")
 	p.write("requirements.txt", "--no-index\n--find-links "+wheels+"\ngreeting==1.0\n")
 	p.write("main.py", "import sys, greeting; print(greeting.TEXT, sys.prefix == sys.base_prefix)")
 	p.build()
@@ -99,40 +100,12 @@ func TestPythonScripts(t *testing.T) {
 	if err := os.Rename(wheels+"-gone", wheels); err != nil {
 		t.Fatal(err)
 	}
-	writeWheel(t, wheels, "2.0")
+	testutil.WriteWheel(t, wheels, "2.0", "TEXT = 'hello 2.0'\n")
 	p.build() // a build that failed is made up for
 	p.prints("hello 2.0 False")
 
 	p.write(".fmc/start", "echo own; exit 0\n")
 	p.prints("own")
-}
-
-// writeWheel writes a package of Python to folder.
-func writeWheel(t *testing.T, folder, version string) {
-	t.Helper()
-	f, err := os.Create(filepath.Join(folder, "greeting-"+version+"-py3-none-any.whl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	archive := zip.NewWriter(f)
-	info := "greeting-" + version + ".dist-info/"
-	for _, file := range [][2]string{
-		{"greeting.py", "TEXT = 'hello " + version + "'\n"},
-		{info + "METADATA", "Metadata-Version: 2.1\nName: greeting\nVersion: " + version + "\n"},
-		{info + "WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
-		{info + "RECORD", "greeting.py,,\n" + info + "METADATA,,\n" + info + "WHEEL,,\n" + info + "RECORD,,\n"},
-	} {
-		w, err := archive.Create(file[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(w, file[1]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := errors.Join(archive.Close(), f.Close()); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestNodeScripts(t *testing.T) {

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/formicarium/formicarium/internal/api"
-	"github.com/formicarium/formicarium/internal/identity"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -15,6 +13,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	k8stesting "k8s.io/client-go/testing"
+
+	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/identity"
+	"github.com/formicarium/formicarium/manifests"
 )
 
 // creator is a Client with which a devspace can be created, since its hub is
@@ -54,7 +56,7 @@ func decodeObject(text []byte) (map[string]any, error) {
 }
 
 func reviewer() *rbacv1.ClusterRole {
-	return &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: tokenReviewer}}
+	return &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: manifests.TokenReviewerName}}
 }
 
 func create(t *testing.T, client *Client) error {
@@ -140,7 +142,7 @@ func TestCreateRefusesAnothersAuthority(t *testing.T) {
 
 func TestCreateOnAnOlderInstallation(t *testing.T) {
 	client, hubs := creator(t)
-	if err := client.Kube.RbacV1().ClusterRoles().Delete(t.Context(), tokenReviewer, metav1.DeleteOptions{}); err != nil {
+	if err := client.Kube.RbacV1().ClusterRoles().Delete(t.Context(), manifests.TokenReviewerName, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	wantError(t, "create", create(t, client), "older than this plugin", "kubectl fmc install")

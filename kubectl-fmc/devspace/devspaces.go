@@ -40,9 +40,6 @@ type CreateConfig struct {
 	HubStorage, HubMemory string
 }
 
-// tokenReviewer names the ClusterRole with which each hub has tokens reviewed.
-const tokenReviewer = "formicarium-token-reviewer"
-
 // NoDevspaceError says that a devspace does not exist, or that a namespace is
 // none.
 type NoDevspaceError struct {
@@ -126,7 +123,7 @@ func (c *Client) CreateDevspace(ctx context.Context, cfg CreateConfig, out io.Wr
 		return err
 	}
 	if err := c.applyDevspace(ctx, cfg.Name, objects); err != nil {
-		return explainForbidden(err, "making a devspace needs rights on namespaces and what is in them, and to bind the ClusterRole "+tokenReviewer)
+		return explainForbidden(err, "making a devspace needs rights on namespaces and what is in them, and to bind the ClusterRole "+manifests.TokenReviewerName)
 	}
 	if err := c.waitDeployment(ctx, cfg.Name, api.HubName, out); err != nil {
 		return err
@@ -158,8 +155,8 @@ func (c *Client) applyDevspace(ctx context.Context, name string, objects []*unst
 // checkReviewer refuses an installation that is too old for hubs to have tokens
 // reviewed. Who may not look is let on: the binding will tell.
 func (c *Client) checkReviewer(ctx context.Context) error {
-	if _, err := c.Kube.RbacV1().ClusterRoles().Get(ctx, tokenReviewer, metav1.GetOptions{}); apierrors.IsNotFound(err) {
-		return fmt.Errorf("the installation in this cluster is older than this plugin, and lacks the ClusterRole %s that hubs need: have it updated with kubectl fmc install --registry REGISTRY", tokenReviewer)
+	if _, err := c.Kube.RbacV1().ClusterRoles().Get(ctx, manifests.TokenReviewerName, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		return fmt.Errorf("the installation in this cluster is older than this plugin, and lacks the ClusterRole %s that hubs need: have it updated with kubectl fmc install --registry REGISTRY", manifests.TokenReviewerName)
 	}
 	return nil
 }

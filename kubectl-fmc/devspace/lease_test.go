@@ -12,8 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/formicarium/formicarium/internal/api"
 	coordinationv1 "k8s.io/api/coordination/v1"
+
+	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/testutil"
 )
 
 // quick are leaseTimes that let a test see several renewals; a noisy machine
@@ -90,7 +92,7 @@ func TestTakeOver(t *testing.T) {
 	slow := quick
 	slow.duration, slow.renew = time.Hour, time.Hour // the watch has to tell
 	s.mustClaim(s.d, Claim{Out: io.Discard, times: slow, holder: "ana@laptop"})
-	var out lockedBuffer
+	var out testutil.Buffer
 	ended := make(chan error, 1)
 	go func() { ended <- s.d.Watch(t.Context(), false, &out) }()
 	eventually(t, "the first push", func() bool { return strings.Contains(out.String(), " → ") })
@@ -326,22 +328,4 @@ func TestHostileHolder(t *testing.T) {
 			t.Errorf("run %.20q is known", run)
 		}
 	}
-}
-
-// lockedBuffer may be written and read at once.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }

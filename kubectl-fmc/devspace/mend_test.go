@@ -3,6 +3,8 @@ package devspace
 import (
 	"strings"
 	"testing"
+
+	"github.com/formicarium/formicarium/internal/testutil"
 )
 
 // A pod that the hub did not reach is asked by the plugin; what its Stinger
@@ -52,8 +54,8 @@ func TestMendsAfterAnUpToDatePush(t *testing.T) {
 }
 
 // watched syncs the directory until the test ends, and returns what is printed.
-func (s *service) watched() *lockedBuffer {
-	var out lockedBuffer
+func (s *service) watched() *testutil.Buffer {
+	var out testutil.Buffer
 	ended := make(chan error, 1)
 	go func(d *Directory) { ended <- d.Watch(s.Context(), false, &out) }(s.d)
 	s.Cleanup(func() {

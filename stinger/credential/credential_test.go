@@ -21,6 +21,7 @@ import (
 
 	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/internal/identity"
+	"github.com/formicarium/formicarium/internal/testutil"
 	"github.com/formicarium/formicarium/stinger/gittest"
 )
 
@@ -32,33 +33,16 @@ type stinger struct {
 	*Keeper
 	hub     *gittest.Devspace
 	dir     string
-	log     *output
+	log     *testutil.Buffer
 	address string
 	late    atomic.Int64 // how far ahead this node's clock is, in ns
 	asked   atomic.Int64 // requests that reached the API
 }
 
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
 // start starts a Stinger's outer part; with no identity where there is none yet.
 func start(t *testing.T, withIdentity bool) *stinger {
 	t.Helper()
-	s := &stinger{T: t, hub: gittest.NewDevspace(t, "mine"), dir: t.TempDir(), log: &output{}}
+	s := &stinger{T: t, hub: gittest.NewDevspace(t, "mine"), dir: t.TempDir(), log: &testutil.Buffer{}}
 	s.hub.SetToken(secret)
 	if withIdentity {
 		s.hub.WriteIdentity(s.dir)
