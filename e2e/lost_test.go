@@ -91,7 +91,8 @@ func (d *drill) told(t *testing.T, parts ...string) {
 	}
 }
 
-// write writes a file that the drill's end removes.
+// write writes a file that the drill's end removes. It comes whole, by a rename:
+// half of a large file could be a snapshot of its own.
 func (d *drill) write(t *testing.T, name string, size int) {
 	t.Helper()
 	content := make([]byte, size)
@@ -100,7 +101,11 @@ func (d *drill) write(t *testing.T, name string, size int) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, content, 0o644); err != nil {
+	whole := d.dir + ".whole"
+	if err := os.WriteFile(whole, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(whole, path); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -67,7 +67,7 @@ func (s *system) pod(t *testing.T, service string) string {
 func (s *system) waitFile(t *testing.T, service, name, content string) {
 	t.Helper()
 	pod := s.pod(t, service)
-	script := `if [ -e "$1" ]; then cat "$1"; fi`
+	script := `if [ -e "$1" ]; then head -c 1000 "$1"; fi` // more is not waited for, and fills the log
 	var last string
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		out, err := s.Kubectl(t.Context(), "exec", "-n", devspace, pod, "-c", service, "--", "sh", "-c", script, "sh", "/app/"+name)

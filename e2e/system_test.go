@@ -37,7 +37,6 @@ func TestSystem(t *testing.T) {
 	if err := os.CopyFS(s.shop, os.DirFS(filepath.Join(h.Root, "examples", "shop"))); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.collect(t) })
 	for _, stage := range []struct {
 		name string
 		test func(*testing.T, *system)
@@ -46,12 +45,12 @@ func TestSystem(t *testing.T) {
 		{"DevspaceCreate", testDevspaceCreate},
 		{"Deploy", testDeploy},
 	} {
-		if !t.Run(stage.name, func(t *testing.T) { stage.test(t, s) }) {
+		if !s.stage(t, stage.name, stage.test) {
 			t.FailNow()
 		}
 	}
 	if clojureImage != "" {
-		t.Run("ClojureReloads", func(t *testing.T) { testClojureReloads(t, s) })
+		s.stage(t, "ClojureReloads", testClojureReloads)
 	}
 	for _, stage := range []struct {
 		name string
@@ -89,8 +88,17 @@ func TestSystem(t *testing.T) {
 		{"DevspaceDelete", testDevspaceDelete},
 		{"Uninstall", testUninstall},
 	} {
-		t.Run(stage.name, func(t *testing.T) { stage.test(t, s) })
+		s.stage(t, stage.name, stage.test)
 	}
+}
+
+// stage runs one part. What the cluster says of a failure is asked at once: the
+// stages to come change it, and the last ones leave nothing of it.
+func (s *system) stage(t *testing.T, name string, test func(*testing.T, *system)) bool {
+	return t.Run(name, func(t *testing.T) {
+		t.Cleanup(func() { s.collect(t) })
+		test(t, s)
+	})
 }
 
 // fmc runs the plugin and fails the test if it fails.

@@ -24,11 +24,17 @@ const (
 // errMoved tells that a file changed while it was read.
 var errMoved = errors.New("it changed while it was read")
 
+// disk is how a reader comes to files; a test may step in.
+type disk struct {
+	open  func(name string) (*os.File, error)
+	lstat func(name string) (fs.FileInfo, error)
+}
+
 // reader reads files into the store. It is not for concurrent use.
 type reader struct {
 	store *object.Store
 	enc   *object.Encoder
-	open  func(name string) (*os.File, error)
+	disk  disk
 	buf   []byte
 }
 
@@ -36,7 +42,7 @@ type reader struct {
 // name meanwhile is errMoved: a symbolic link is not followed, and a named pipe
 // not waited for.
 func (r *reader) openAs(abs string, before fs.FileInfo) (*os.File, error) {
-	f, err := r.open(abs)
+	f, err := r.disk.open(abs)
 	if errors.Is(err, syscall.ELOOP) {
 		return nil, errMoved
 	}
@@ -55,8 +61,8 @@ func (r *reader) openAs(abs string, before fs.FileInfo) (*os.File, error) {
 	return f, nil
 }
 
-func newReader(store *object.Store, open func(string) (*os.File, error)) *reader {
-	return &reader{store: store, enc: object.NewEncoder(), open: open}
+func newReader(store *object.Store, from disk) *reader {
+	return &reader{store: store, enc: object.NewEncoder(), disk: from}
 }
 
 // read reads the file or link at abs and returns it as an entry of that name,
@@ -86,18 +92,20 @@ func (r *reader) read(abs, rel, name string, filled bool) (*entry, error) {
 }
 
 func (r *reader) readOnce(abs, name string, script, final bool) (*entry, error) {
-	before, err := os.Lstat(abs)
+	before, err := r.disk.lstat(abs)
 	if err != nil {
 		return nil, err
 	}
 	e := &entry{name: name, mode: modeOf(before), stat: newStat(before)}
 	unmoved := func() error {
 		now := time.Now()
-		after, err := os.Lstat(abs)
+		after, err := r.disk.lstat(abs)
 		if err != nil {
 			return err
 		}
-		e.racy = e.stat.racy(now) || newStat(after) != e.stat
+		// Asked twice it stays what it was first: the sooner after the reading,
+		// the more of a clock's tick is left for a change that does not show.
+		e.racy = e.racy || e.stat.racy(now) || newStat(after) != e.stat
 		if !final && (newStat(after) != e.stat || after.Mode() != before.Mode()) {
 			return errMoved
 		}
@@ -148,13 +156,20 @@ func (r *reader) readSmall(abs string, before fs.FileInfo, e *entry, script bool
 	if err := unmoved(); err != nil {
 		return err
 	}
-	e.stat.size = int64(n)
 	content := r.buf[:n]
 	if e.script = script || isScript(content); e.script {
 		content = unixLines(content)
 	}
-	e.id, err = r.store.Put(r.enc, object.Blob, content)
-	return err
+	if e.id, err = r.store.Put(r.enc, object.Blob, content); err != nil {
+		return err
+	}
+	// To compress a few megabytes takes a tenth of a second, in which a writer
+	// who stood still while they were read has gone on.
+	if err := unmoved(); err != nil {
+		return err
+	}
+	e.stat.size = int64(n)
+	return nil
 }
 
 func (r *reader) readLarge(abs string, before fs.FileInfo, e *entry, unmoved func() error) error {

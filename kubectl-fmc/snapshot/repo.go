@@ -100,7 +100,7 @@ func Open(dir string, o Options) (*Repo, error) {
 	if cache, err = resolve(cache); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	r := &Repo{dir: abs, cache: cache, service: o.Service, store: store, reader: newReader(store, openFile), grown: store.Size()}
+	r := &Repo{dir: abs, cache: cache, service: o.Service, store: store, reader: newReader(store, disk{openFile, os.Lstat}), grown: store.Size()}
 	r.root, r.loaded = readIndex(filepath.Join(cache, indexName))
 	if !r.loaded {
 		r.root = &directory{}
@@ -167,7 +167,7 @@ func (r *Repo) Reset() error {
 	if err = errors.Join(err, openErr); err != nil {
 		return fmt.Errorf("resetting the snapshot cache %q: %w", r.cache, err)
 	}
-	r.store, r.reader, r.root, r.head, r.last = store, newReader(store, r.reader.open), &directory{}, head{}, Snapshot{}
+	r.store, r.reader, r.root, r.head, r.last = store, newReader(store, r.reader.disk), &directory{}, head{}, Snapshot{}
 	r.loaded, r.stale, r.grown = false, false, 0
 	return nil
 }

@@ -196,3 +196,21 @@ func TestIgnoredInstall(t *testing.T) {
 		}
 	}
 }
+
+// TestWriterWhoPaused: who stood still while a file was read, and went on while
+// it was stored, left no half-written file in the snapshot.
+func TestWriterWhoPaused(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	repo, path := open(t, dir), filepath.Join(dir, "app.jar")
+	write(t, path, "half")
+	const beforeAndAfterReading = 2
+	repo.AfterLook(func(looks int) {
+		if looks == beforeAndAfterReading {
+			write(t, path, "half and half")
+		}
+	})
+	if snap, want := take(t, repo), gitTree(t, dir); snap.Tree.String() != want {
+		t.Errorf("the snapshot is %s, the directory %s: it has half a file", snap.Tree, want)
+	}
+}

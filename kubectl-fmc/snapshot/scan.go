@@ -237,7 +237,7 @@ func (s *scan) read(ctx context.Context) error {
 	for i := range workers {
 		rd := s.repo.reader
 		if i > 0 {
-			rd = newReader(s.repo.store, rd.open)
+			rd = newReader(s.repo.store, rd.disk)
 		}
 		group.Go(func() { work(rd) })
 	}
