@@ -97,11 +97,10 @@ func (h *hub) tip(ctx context.Context) (plumbing.Hash, error) {
 // request.
 type answer struct {
 	// common is set where the hub knows the commit that is here: the pack then
-	// holds only what that lacks, some of it as differences to what it has, unless
-	// whole was asked for.
-	common bool
-	whole  bool
-	pack   io.Reader
+	// holds only what that lacks. It is thin where some of it may be differences
+	// to what that has.
+	common, thin bool
+	pack         io.Reader
 	io.Closer
 }
 
@@ -111,9 +110,6 @@ type base struct {
 	// alone says that of the commit's history nothing may be taken for
 	// granted, see uploadRequest.
 	alone bool
-	// whole says that the pack must be whole without the base, to be kept as it
-	// comes.
-	whole bool
 }
 
 // fetch asks for a commit: for all that it needs, but no history, where there
@@ -123,7 +119,7 @@ func (h *hub) fetch(ctx context.Context, want plumbing.Hash, base base) (*answer
 	if err != nil {
 		return nil, fmt.Errorf("fetching commit %.7s from the hub: %w", want, err)
 	}
-	a := &answer{Closer: body, whole: base.whole}
+	a := &answer{Closer: body, thin: base.alone}
 	if err := a.read(body); err != nil {
 		body.Close()
 		return nil, fmt.Errorf("fetching commit %.7s from the hub: %w", want, err)
@@ -144,11 +140,11 @@ func (h *hub) fetch(ctx context.Context, want plumbing.Hash, base base) (*answer
 func uploadRequest(want plumbing.Hash, base base) []byte {
 	var b bytes.Buffer
 	e := pktline.NewEncoder(&b)
-	// Writes to a buffer do not fail.
-	thin := " thin-pack"
-	if base.whole {
-		thin = ""
+	thin := ""
+	if base.alone {
+		thin = " thin-pack"
 	}
+	// Writes to a buffer do not fail.
 	_ = e.Encodef("want %s side-band-64k ofs-delta%s shallow no-progress agent=stinger/%s\n",
 		want, thin, strings.ReplaceAll(version.String(), " ", "-"))
 	nothing := base.commit.IsZero()

@@ -229,10 +229,6 @@ func (p *Puller) fetch(ctx context.Context, commit string, from base) (plumbing.
 			err = p.fetchCommit(ctx, want, from)
 		}
 	}
-	if errors.Is(err, errLarge) {
-		from.whole = true
-		err = p.fetchCommit(ctx, want, from)
-	}
 	if errors.Is(err, errStartOver) {
 		err = p.fetchCommit(ctx, want, base{})
 	}

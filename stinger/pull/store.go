@@ -32,9 +32,6 @@ const (
 	// to be kept one a file; what brings more stays the pack that it is. A file
 	// costs 0.1 ms, or ten times that on a slow disk, and one save is some 5.
 	looseObjects = 200
-	// tryObjects is the most objects for which it is tried whether a pack that
-	// may be thin is whole: that of a save is, and a larger one mostly not.
-	tryObjects = 2000
 	// morePacks is how many packs are kept beside the first; the next such
 	// fetch is a new start, which leaves one.
 	morePacks = 8
@@ -176,12 +173,10 @@ func (s *store) addMore(a *answer, next *head) error {
 		return s.addLoose(pack)
 	case len(next.More) >= morePacks:
 		return fmt.Errorf("%w: the fetch brings %d objects", errStartOver, n)
-	case !a.whole && n > tryObjects:
-		return fmt.Errorf("%w: the fetch brings %d objects", errLarge, n)
 	}
 	id, err := s.addPack(pack)
-	if err != nil && !a.whole {
-		return fmt.Errorf("%w: %w", errLarge, err) // thin it may be, or damaged
+	if err != nil && a.thin { // that, or damaged
+		return fmt.Errorf("%w: %w", errStartOver, err)
 	}
 	next.More = append(slices.Clone(next.More), id)
 	return err
@@ -201,11 +196,8 @@ func (s *store) addLoose(pack io.Reader) error {
 // errTakingIn means that what the hub sent ended too early, or was no pack.
 var errTakingIn = errors.New("taking in commit")
 
-// errLarge means that the commit is to be fetched as a pack to be kept.
-var errLarge = errors.New("too much for single files")
-
 // errStartOver means that the commit is to be fetched without a base.
-var errStartOver = errors.New("too many packs")
+var errStartOver = errors.New("the store cannot build on what it has")
 
 // commitTree returns the tree of a commit that is here.
 func (s *store) commitTree(commit plumbing.Hash) (plumbing.Hash, error) {
