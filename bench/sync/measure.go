@@ -68,11 +68,9 @@ func measureBranch(ctx context.Context, s settings, st *stage, results *report.R
 	}
 	err = b.turns(ctx, s.Few, func(side *side, i int) error {
 		to := (i + 1) % 2
-		took, err := side.burst(ctx, func() ([]tree.Want, error) {
+		return b.burst(ctx, side, report.Branch, func() ([]tree.Want, error) {
 			return wants[side.name][to], git(ctx, side.dir, "checkout", "-q", branchNames[to])
 		})
-		b.note(side, report.Branch, took)
-		return err
 	})
 	if err != nil {
 		return err

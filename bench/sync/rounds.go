@@ -13,6 +13,7 @@ import (
 
 	"github.com/formicarium/formicarium/bench/sync/report"
 	"github.com/formicarium/formicarium/bench/sync/tree"
+	"github.com/formicarium/formicarium/kubectl-fmc/devspace"
 )
 
 // burstFiles is how many files a burst changes.
@@ -219,14 +220,34 @@ func (b *bed) bursts(ctx context.Context) error {
 	for i := range b.Few {
 		for _, step := range steps {
 			err := b.turns(ctx, 1, func(s *side, _ int) error {
-				took, err := s.burst(ctx, step.change(s, i))
-				b.note(s, step.measure, took)
-				return err
+				return b.burst(ctx, s, step.measure, step.change(s, i))
 			})
 			if err != nil {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// burst measures one change of many files, and how the plugin's time was spent.
+func (b *bed) burst(ctx context.Context, s *side, measure string, change func() ([]tree.Want, error)) error {
+	_, records := s.program.since(0)
+	took, err := s.burst(ctx, change)
+	if err != nil {
+		return err
+	}
+	b.note(s, measure, took)
+	if !s.deployed {
+		return nil
+	}
+	var told []devspace.SyncRecord
+	poll(ctx, time.Now(), 2*time.Second, longTick, func() bool { // the pod's answer may come after its files
+		told, _ = s.program.since(records)
+		return slices.ContainsFunc(told, func(r devspace.SyncRecord) bool { return r.Hops != nil })
+	})
+	for _, record := range told {
+		b.results.AddHops(b.label+", "+measure, record)
 	}
 	return nil
 }

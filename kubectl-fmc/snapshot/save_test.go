@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -108,7 +109,7 @@ func TestEditors(t *testing.T) {
 	}
 }
 
-// TestBranchSwitch: thousands of files at once come in a few pushes, whole.
+// TestBranchSwitch: thousands of files at once come in one push, whole.
 func TestBranchSwitch(t *testing.T) {
 	const files = 5000
 	isolate(t)
@@ -138,8 +139,11 @@ func TestBranchSwitch(t *testing.T) {
 			t.Errorf("tree = %s, the branch's is %s", got, want)
 		}
 	}
-	if pushes := git(t, h.repository("orders"), nil, "rev-list", "--count", "main"); len(pushes) > 2 {
-		t.Errorf("three switches of a branch took %s pushes", pushes)
+	pushes, err := strconv.Atoi(git(t, h.repository("orders"), nil, "rev-list", "--count", "main"))
+	must(t, err)
+	// One at the start and one for each, where the machine lets git work on.
+	if pushes > 8 {
+		t.Errorf("three switches of a branch took %d pushes", pushes)
 	}
 }
 

@@ -5,7 +5,8 @@
 //
 // It watches the directories that belong to a snapshot, and only those. A
 // batch is handed over when nothing has happened for a few milliseconds, and
-// at the latest after a bounded time; while the receiver is busy, changes are
+// at the latest after a bounded time, which is longer while git changes files:
+// what a checkout changes is one batch. While the receiver is busy, changes are
 // gathered into the next batch, so none is lost and nothing waits.
 //
 // Where the system cannot watch everything, the batches ask for a rescan at
@@ -167,7 +168,13 @@ func (w *watcher) wait(now time.Time) time.Duration {
 	if latest := w.first.Add(w.options.Hold); latest.Before(until) {
 		until = latest
 	}
-	return max(0, until.Sub(now))
+	if wait := until.Sub(now); wait > 0 {
+		return wait
+	}
+	if w.gitAtWork(now) {
+		return w.options.Quiet
+	}
+	return 0
 }
 
 func (w *watcher) batch() Batch {
