@@ -50,6 +50,13 @@ else
 	$(CLUSTER) images jaeger chamber-python chamber-node chamber-go
 endif
 
+# What the end-to-end tests need besides.
+.PHONY: chambers
+chambers: cluster
+ifndef FMC_E2E_KUBECONFIG
+	$(CLUSTER) images chamber-clojure
+endif
+
 .PHONY: demo
 demo: images ## The whole way: install, three services, an edit, a trace, the graph
 	FMC_E2E_TAG='$(IMAGE_TAG)' go run ./e2e/demo
@@ -70,7 +77,7 @@ unit-cluster: ## Unit tests of the cluster's harness (root)
 	go -C e2e/cluster run $(GOTESTSUM) --jsonfile '$(CURDIR)/$(RESULTS)/$@.json' --format pkgname-and-test-fails -- ./...
 
 .PHONY: e2e
-e2e: images ## End-to-end tests on the real cluster; they delete the demo's devspace
+e2e: images chambers ## End-to-end tests on the real cluster; they delete the demo's devspace
 	@mkdir -p $(RESULTS)
 	FMC_E2E_TAG='$(IMAGE_TAG)' $(TESTSUM) --format standard-verbose -- -tags e2e -count 1 -timeout 20m ./e2e/...
 

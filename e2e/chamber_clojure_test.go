@@ -9,10 +9,6 @@ import (
 	"testing"
 )
 
-// clojureImage names the image of the chamber clojure. It is big, so that stage
-// is there only where it is named.
-var clojureImage = os.Getenv("FMC_E2E_CLOJURE_IMAGE")
-
 // testClojureReloads edits a namespace: the process goes on, and answers with
 // the new code. Nothing can be downloaded, so the service names its class path.
 func testClojureReloads(t *testing.T, s *system) {
@@ -44,7 +40,7 @@ build: "true"
 start: exec java $repl -cp "$(echo /usr/share/java/clojure*.jar /usr/share/java/*spec*.jar | tr ' ' ':'):src" clojure.main -m greet.core
 reload: [{paths: "*.clj", do: reload}]
 ports: [8080]
-`, dir, clojureImage))
+`, dir, s.Images.Clojure))
 	s.fmc(t, "deploy", "greet-clojure", "-f", definition, "-n", devspace)
 	t.Cleanup(func() { s.undeploy(t, "greet-clojure") })
 	s.answers(t, "greet-clojure", "hello from clojure")

@@ -49,9 +49,6 @@ func TestSystem(t *testing.T) {
 			t.FailNow()
 		}
 	}
-	if clojureImage != "" {
-		s.stage(t, "ClojureReloads", testClojureReloads)
-	}
 	for _, stage := range []struct {
 		name string
 		test func(*testing.T, *system)
@@ -82,6 +79,7 @@ func TestSystem(t *testing.T) {
 		{"Chambers", testChambers},
 		{"ChamberAnyUser", testChamberAnyUser},
 		{"ChamberReloadsInPlace", testChamberReloadsInPlace},
+		{"ClojureReloadsInPlace", testClojureReloads},
 		{"OwnChamber", testOwnChamber},
 		{"Cache", testCache},
 		{"WebhookDown", testWebhookDown},

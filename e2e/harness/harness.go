@@ -46,8 +46,8 @@ type Harness struct {
 
 // Images says where the cluster finds Formicarium's images and the example's.
 type Images struct {
-	Registry, Tag            string
-	Jaeger, Go, Node, Python string
+	Registry, Tag                     string
+	Jaeger, Go, Node, Python, Clojure string
 }
 
 // Open finds the project, the cluster and the built programs.
@@ -124,10 +124,11 @@ func (h *Harness) findImages() {
 	r, tag := or("FMC_E2E_REGISTRY", "localhost/formicarium"), or("FMC_E2E_TAG", "dev")
 	h.Images = Images{
 		Registry: r, Tag: tag,
-		Jaeger: or("FMC_E2E_JAEGER_IMAGE", r+"/jaeger:dev"),
-		Go:     or("GO_IMAGE", r+"/chamber-go:dev"),
-		Node:   or("NODE_IMAGE", r+"/chamber-node:dev"),
-		Python: or("PYTHON_IMAGE", r+"/chamber-python:dev"),
+		Jaeger:  or("FMC_E2E_JAEGER_IMAGE", r+"/jaeger:dev"),
+		Go:      or("GO_IMAGE", r+"/chamber-go:dev"),
+		Node:    or("NODE_IMAGE", r+"/chamber-node:dev"),
+		Python:  or("PYTHON_IMAGE", r+"/chamber-python:dev"),
+		Clojure: or("CLOJURE_IMAGE", r+"/chamber-clojure:dev"),
 	}
 }
 

@@ -42,7 +42,7 @@ var Catalogue = []Definition{
 		Extra:    golang{},
 		Config:   v1.Config{Cmd: []string{"go", "version"}, WorkingDir: "/", Env: goEnv},
 	},
-	big(chamber("clojure", "clojure", "default-jre-headless", "clojure", "leiningen")),
+	chamber("clojure", "clojure", "default-jre-headless", "clojure", "leiningen"),
 	{
 		Name:     "debug",
 		Packages: []string{"curl", "iproute2", "nftables", "procps"},
@@ -58,10 +58,4 @@ func chamber(language, program string, packages ...string) Definition {
 		Packages: packages,
 		Config:   v1.Config{Cmd: []string{program}, WorkingDir: "/", Env: []string{searchPath}},
 	}
-}
-
-// big leaves the image out unless it is asked for.
-func big(d Definition) Definition {
-	d.OnRequest = true
-	return d
 }

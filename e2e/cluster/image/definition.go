@@ -33,8 +33,6 @@ type Definition struct {
 	Config   v1.Config
 	// Extra adds to the image what is more than single files.
 	Extra Extra
-	// OnRequest leaves the image out unless it is named: it is big.
-	OnRequest bool
 }
 
 // File is one file of an image.
@@ -82,14 +80,13 @@ const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 // Reference is the image's full name under the tag.
 func (d Definition) Reference(tag string) string { return prefix + d.Name + ":" + tag }
 
-// Select returns the definitions of those names or, with no name, all that
-// need not be asked for, in the order of all. The second result lists the
-// names that none has.
+// Select returns the definitions of those names or, with no name, all, in their
+// order. The second result lists the names that none has.
 func Select(all []Definition, names []string) (chosen []Definition, unknown []string) {
 	known := map[string]bool{}
 	for _, d := range all {
 		known[d.Name] = true
-		if slices.Contains(names, d.Name) || len(names) == 0 && !d.OnRequest {
+		if slices.Contains(names, d.Name) || len(names) == 0 {
 			chosen = append(chosen, d)
 		}
 	}
