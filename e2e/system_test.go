@@ -80,6 +80,7 @@ func TestSystem(t *testing.T) {
 		{"ChamberAnyUser", testChamberAnyUser},
 		{"ChamberReloadsInPlace", testChamberReloadsInPlace},
 		{"ClojureReloadsInPlace", testClojureReloads},
+		{"HandOver", testHandOver},
 		{"OwnChamber", testOwnChamber},
 		{"Cache", testCache},
 		{"WebhookDown", testWebhookDown},

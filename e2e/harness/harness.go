@@ -218,10 +218,11 @@ type Background struct {
 
 // Start runs `kubectl fmc args…` in the background.
 func (h *Harness) Start(ctx context.Context, args ...string) (*Background, error) {
-	return h.start(ctx, append([]string{"fmc"}, args...)...)
+	return h.StartKubectl(ctx, append([]string{"fmc"}, args...)...)
 }
 
-func (h *Harness) start(ctx context.Context, args ...string) (*Background, error) {
+// StartKubectl runs `kubectl args…` in the background.
+func (h *Harness) StartKubectl(ctx context.Context, args ...string) (*Background, error) {
 	fmt.Fprintf(h.out, "$ kubectl %s &\n", strings.Join(args, " "))
 	b := &Background{cmd: h.command(ctx, args...), lines: make(chan string, 1000), done: make(chan error, 1)}
 	pipe, writer := io.Pipe()

@@ -183,7 +183,7 @@ func (t Trace) CheckChain(services ...string) error {
 // PortForward starts kubectl port-forward on a free loopback port and waits
 // until it listens.
 func (h *Harness) PortForward(ctx context.Context, namespace, target string, port int) (*Background, string, error) {
-	b, err := h.start(ctx, "port-forward", "-n", namespace, target, fmt.Sprintf(":%d", port), "--address=127.0.0.1")
+	b, err := h.StartKubectl(ctx, "port-forward", "-n", namespace, target, fmt.Sprintf(":%d", port), "--address=127.0.0.1")
 	if err != nil {
 		return nil, "", err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -246,6 +247,23 @@ func TestOlderCommitIsADifference(t *testing.T) {
 	}
 	if got, _ := os.ReadFile(filepath.Join(f.app, "a")); string(got) != "older" {
 		t.Errorf("a is %q", got)
+	}
+}
+
+// TestQuickSavesDiffer: of two saves within a second, of the same size, Python
+// runs the second.
+func TestQuickSavesDiffer(t *testing.T) {
+	f := newFixture(t)
+	for i := range 10 {
+		want := fmt.Sprintf("version %d\n", i)
+		f.hub.Write("version.py", fmt.Sprintf("text = %q\n", strings.TrimSpace(want)), 0o644)
+		f.pull(f.hub.Commit())
+		cmd := exec.Command("python3", "-c", "import version; print(version.text)")
+		cmd.Dir, cmd.Env = f.app, []string{"PATH=" + os.Getenv("PATH")} // and none of Python's own
+		out, err := cmd.CombinedOutput()
+		if err != nil || string(out) != want {
+			t.Fatalf("python says %q (%v), want %q", out, err, want)
+		}
 	}
 }
 
