@@ -136,20 +136,24 @@ func (a *applier) stageOne(s staged) error {
 	return errors.Join(err, f.Close())
 }
 
-// outdate gives a new file a later second than that of the file that it takes the
-// place of, where they have the same size. Python takes a module of the same
-// second and size for the one that it has compiled already, and others do the
+// outdate makes a new file younger than the one that it takes the place of, and
+// by a whole second where they have the same size. Python takes a module of the
+// same second and size for the one that it has compiled already, and others do the
 // like: the second of two quick saves would start the code of the first.
 func (a *applier) outdate(s staged, f *os.File, size int64) error {
 	old, err := a.root.Lstat(s.path)
-	if err != nil || !old.Mode().IsRegular() || old.Size() != size {
+	if err != nil || !old.Mode().IsRegular() {
 		return nil // nothing to be taken for
 	}
-	now, err := f.Stat()
-	if err != nil || now.ModTime().Unix() > old.ModTime().Unix() {
+	info, err := f.Stat()
+	if err != nil {
 		return err
 	}
-	later := old.ModTime().Add(time.Second)
+	was, now := old.ModTime(), info.ModTime()
+	if now.Unix() > was.Unix() || now.After(was) && old.Size() != size {
+		return nil
+	}
+	later := was.Add(time.Second)
 	return a.root.Chtimes(s.temp, later, later)
 }
 
