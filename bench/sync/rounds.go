@@ -101,6 +101,7 @@ func (b *bed) first(ctx context.Context, kubeconfig string) error {
 			return fmt.Errorf("the first transfer of %s: %w", s.name, err)
 		}
 		b.note(s, report.First, took)
+		b.noteHops(ctx, s, report.First, 0)
 		b.pause(ctx, time.Now())
 	}
 	return nil
@@ -238,8 +239,15 @@ func (b *bed) burst(ctx context.Context, s *side, measure string, change func() 
 		return err
 	}
 	b.note(s, measure, took)
+	b.noteHops(ctx, s, measure, records)
+	return nil
+}
+
+// noteHops notes how the plugin's time was spent on what it told of after so many
+// records.
+func (b *bed) noteHops(ctx context.Context, s *side, measure string, records int) {
 	if !s.deployed {
-		return nil
+		return
 	}
 	var told []devspace.SyncRecord
 	poll(ctx, time.Now(), 2*time.Second, longTick, func() bool { // the pod's answer may come after its files
@@ -249,7 +257,6 @@ func (b *bed) burst(ctx context.Context, s *side, measure string, change func() 
 	for _, record := range told {
 		b.results.AddHops(b.label+", "+measure, record)
 	}
-	return nil
 }
 
 func (b *bed) several(n int) []string {
