@@ -1,7 +1,6 @@
 package pull
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/rand"
 	"crypto/sha1"
@@ -14,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 )
@@ -29,6 +27,8 @@ import (
 type applier struct {
 	root *os.Root
 	blob func(plumbing.Hash) (io.ReadCloser, error)
+	// early has files that are written already.
+	early *early
 	// verify leaves alone what is as it should be already.
 	verify bool
 	// fault, where a test sets it, may make a step fail: "stage", "place",
@@ -42,10 +42,11 @@ type applier struct {
 	staged  []staged
 }
 
-// staged is a write whose content is at temp.
+// staged is a write whose content is at temp, or will be.
 type staged struct {
 	write
-	temp string
+	temp  string
+	early bool // it is there already
 }
 
 // check reports why a link of the plan may not be.
@@ -88,9 +89,18 @@ func (a *applier) stage(p plan) (changed changes, err error) {
 		})
 	}
 	for i, w := range p.writes {
-		if !there[i] {
-			a.staged = append(a.staged, staged{w, join(a.nearestDir(parent(w.path)), session+strconv.Itoa(i))})
+		if there[i] {
+			continue
 		}
+		s := staged{write: w}
+		if w.kind != kindLink {
+			s.temp = a.early.take(w.hash)
+			s.early = s.temp != ""
+		}
+		if !s.early {
+			s.temp = join(a.nearestDir(parent(w.path)), session+strconv.Itoa(i))
+		}
+		a.staged = append(a.staged, s)
 	}
 	err = parallel(a.workers, len(a.staged), func(i int) error {
 		if err := a.stageOne(a.staged[i]); err != nil {
@@ -104,86 +114,6 @@ func (a *applier) stage(p plan) (changed changes, err error) {
 	}
 	return a.changes(p), nil
 }
-
-func (a *applier) stageOne(s staged) error {
-	if err := a.inject("stage", s.path); err != nil {
-		return err
-	}
-	content, err := a.content(s.hash)
-	if err != nil {
-		return err
-	}
-	defer content.Close()
-	if s.kind == kindLink {
-		target, err := readTarget(content)
-		if err != nil {
-			return err
-		}
-		return a.root.Symlink(target, s.temp)
-	}
-	mode := fs.FileMode(0o644)
-	if s.kind == kindExecutable {
-		mode = 0o755
-	}
-	f, err := a.root.OpenFile(s.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	n, err := io.Copy(f, content)
-	if err == nil {
-		err = a.outdate(s, f, n)
-	}
-	return errors.Join(err, f.Close())
-}
-
-// outdate makes a new file younger than the one that it takes the place of, and
-// by a whole second where they have the same size. Python takes a module of the
-// same second and size for the one that it has compiled already, and others do the
-// like: the second of two quick saves would start the code of the first.
-func (a *applier) outdate(s staged, f *os.File, size int64) error {
-	old, err := a.root.Lstat(s.path)
-	if err != nil || !old.Mode().IsRegular() {
-		return nil // nothing to be taken for
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	was, now := old.ModTime(), info.ModTime()
-	if now.Unix() > was.Unix() || now.After(was) && old.Size() != size {
-		return nil
-	}
-	later := was.Add(time.Second)
-	return a.root.Chtimes(s.temp, later, later)
-}
-
-// content returns a blob's content. The store is for one goroutine at a time:
-// small content is read at once, with large content the others wait.
-func (a *applier) content(hash plumbing.Hash) (io.ReadCloser, error) {
-	a.reading.Lock()
-	r, err := a.blob(hash)
-	if err != nil {
-		a.reading.Unlock()
-		return nil, err
-	}
-	head, err := io.ReadAll(io.LimitReader(r, inMemory))
-	if err == nil && len(head) == inMemory {
-		return &held{Reader: io.MultiReader(bytes.NewReader(head), r), close: func() error {
-			defer a.reading.Unlock()
-			return r.Close()
-		}}, nil
-	}
-	err = errors.Join(err, r.Close())
-	a.reading.Unlock()
-	return io.NopCloser(bytes.NewReader(head)), err
-}
-
-type held struct {
-	io.Reader
-	close func() error
-}
-
-func (h *held) Close() error { return h.close() }
 
 // discard removes what stage wrote.
 func (a *applier) discard() {
@@ -223,6 +153,9 @@ func (a *applier) placeOne(s staged) error {
 		return err
 	}
 	err := a.root.Rename(s.temp, s.path)
+	if errors.Is(err, syscall.EXDEV) {
+		err = a.carryOver(s)
+	}
 	if err == nil {
 		return nil
 	}

@@ -71,6 +71,7 @@ type Puller struct {
 	store   *store
 	applied Applied
 	doing   *applying // a change that was begun and neither finished nor undone
+	early   *early
 	fetches int
 	fault   func(step, path string) error // see applier
 }
@@ -107,6 +108,7 @@ func Open(opts Options) (*Puller, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the service's directory: %w", err), state.close())
 	}
+	p.early = &early{app: p.root, workers: writers}
 	var done Applied
 	done, p.doing = state.load()
 	p.setApplied(done)
@@ -143,6 +145,9 @@ func (p *Puller) setApplied(a Applied) {
 func (p *Puller) Verify() (Result, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err := p.early.discard(); err != nil {
+		return Result{}, fmt.Errorf("removing unfinished files: %w", err)
+	}
 	target := p.applied
 	var old []string
 	if p.doing != nil {
@@ -198,11 +203,13 @@ func (p *Puller) Pull(ctx context.Context, commit string) (Result, error) {
 func (p *Puller) pull(ctx context.Context, commit string, base base) (Result, error) {
 	start := time.Now()
 	hash, err := p.fetch(ctx, commit, base)
+	err = errors.Join(err, p.early.finish())
 	fetched := time.Now()
 	var changed changes
 	if err == nil {
 		changed, err = p.apply(hash)
 	}
+	err = errors.Join(err, p.early.discard())
 	return Result{
 		Applied: p.applied, Changed: changed.count, Paths: changed.paths, Unknown: changed.unknown,
 		Fetch: fetched.Sub(start), Apply: time.Since(fetched),
@@ -245,7 +252,7 @@ func (p *Puller) fetchCommit(ctx context.Context, want plumbing.Hash, from base)
 	}
 	defer answer.Close()
 	p.fetches++
-	return p.store.add(want, answer)
+	return p.store.add(want, answer, p.showFiles)
 }
 
 // apply makes the directory equal to a commit that is in the store.
@@ -348,7 +355,7 @@ func (p *Puller) finish(target Applied) error {
 }
 
 func (p *Puller) applier(verify bool) *applier {
-	a := &applier{root: p.root, blob: p.store.blob, verify: verify, fault: p.fault, workers: writers, dirs: map[string]bool{"": true}}
+	a := &applier{root: p.root, blob: p.store.blob, early: p.early, verify: verify, fault: p.fault, workers: writers, dirs: map[string]bool{"": true}}
 	if p.fault != nil { // a test counts the steps
 		a.workers = 1
 	}

@@ -32,6 +32,9 @@ const (
 	// to be kept one a file; what brings more stays the pack that it is. A file
 	// costs 0.1 ms, or ten times that on a slow disk, and one save is some 5.
 	looseObjects = 200
+	// earlyObjects is from how many objects on the files of a pack are written
+	// while it comes; it then costs as much as it saves with a large tree.
+	earlyObjects = 1000
 	// morePacks is how many packs are kept beside the first; the next such
 	// fetch is a new start, which leaves one and costs what the first did. A pack
 	// costs every look for an object some 0.2 µs.
@@ -107,15 +110,19 @@ func (s *store) sweepTemporary() {
 	}
 }
 
+// showFiles begins to show the files of a pack while it comes; the function that
+// it returns may be nil.
+type showFiles func() func(plumbing.Hash, []byte)
+
 // add takes in what a fetch of the commit brought.
-func (s *store) add(commit plumbing.Hash, a *answer) error {
+func (s *store) add(commit plumbing.Hash, a *answer, show showFiles) error {
 	next := s.head
 	next.Commit = commit.String()
 	var err error
 	if a.common {
-		err = s.addMore(a, &next)
+		err = s.addMore(a, &next, show)
 	} else {
-		next.Pack, err = s.addPack(a.pack)
+		next.Pack, err = s.keepPack(a.pack, show())
 		next.More, next.Renewed = nil, true
 		// Not what was read while it was written: that has the whole pack's
 		// details in memory.
@@ -162,20 +169,27 @@ func (s *store) addPack(r io.Reader) (id string, err error) {
 }
 
 // addMore takes in the pack of a fetch on top of what is here.
-func (s *store) addMore(a *answer, next *head) error {
+func (s *store) addMore(a *answer, next *head, show showFiles) error {
 	pack := bufio.NewReader(a.pack)
-	// "PACK", the version and the number of objects, 4 bytes each.
-	start, err := pack.Peek(12)
+	start, err := pack.Peek(packHead)
 	if err != nil {
 		return err
 	}
-	switch n := binary.BigEndian.Uint32(start[8:]); {
+	n := binary.BigEndian.Uint32(start[8:])
+	switch {
 	case n <= looseObjects:
 		return s.addLoose(pack)
 	case len(next.More) >= morePacks:
 		return fmt.Errorf("%w: the fetch brings %d objects", errStartOver, n)
 	}
-	id, err := s.addPack(pack)
+	var id string
+	if n > earlyObjects && !a.thin {
+		if id, err = s.keepPack(pack, show()); err == nil {
+			s.reopen() // which reads all indexes again
+		}
+	} else {
+		id, err = s.addPack(pack)
+	}
 	if err != nil && a.thin { // that, or damaged
 		return fmt.Errorf("%w: %w", errStartOver, err)
 	}
