@@ -30,6 +30,11 @@
 // All of it is bounded: requests in flight, requests that wait for a review, reviews
 // at once, answers kept. What is refused is kept apart from what is good, so a
 // flood of the one does not drive out the other.
+//
+// Nobody takes the others' places: pods and developers have separate ones, and a
+// pod or a developer a part of them. Who is not known yet takes none, but one of
+// those that wait for a review, of which an address has a part. Who has no place is
+// told so with 503, at once.
 package guard
 
 import (
@@ -94,11 +99,6 @@ type Options struct {
 }
 
 const (
-	// maxRequests bounds the requests served at once: a devspace's pods, each
-	// with a fetch, and its developers.
-	maxRequests = 512
-	// maxStrangers bounds those of them who wait to be known.
-	maxStrangers = 64
 	// maxProbes bounds requests of what is open to everybody, which are
 	// answered at once.
 	maxProbes = 64
@@ -111,7 +111,8 @@ const (
 // everything. Its methods may be used concurrently.
 type Guard struct {
 	Options
-	requests, strangers, probes slots
+	pods, developers, strangers *pool
+	probes                      slots
 	callers                     *cache[tokenKey, verdict]
 	rights                      *cache[rightKey, struct{}]
 }
@@ -125,12 +126,13 @@ type verdict struct {
 // New returns a Guard. Run keeps its answers fresh.
 func New(options Options) *Guard {
 	return &Guard{
-		Options:   options,
-		requests:  make(slots, maxRequests),
-		strangers: make(slots, maxStrangers),
-		probes:    make(slots, maxProbes),
-		callers:   newCache[tokenKey, verdict](maxTokens),
-		rights:    newCache[rightKey, struct{}](maxRights),
+		Options:    options,
+		pods:       newPool(maxPods, maxOnePod, "pods", "pod"),
+		developers: newPool(maxDevelopers, maxOneDeveloper, "developers", "developer"),
+		strangers:  newPool(maxStrangers, maxOneAddress, "senders not known yet", "address before it knows the sender"),
+		probes:     make(slots, maxProbes),
+		callers:    newCache[tokenKey, verdict](maxTokens),
+		rights:     newCache[rightKey, struct{}](maxRights),
 	}
 }
 
@@ -159,17 +161,13 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		bound := g.requests
-		if open[r.URL.Path] {
-			bound = g.probes
-		}
-		if !bound.take() {
-			refuse(w, r, errBusy)
-			return
-		}
-		defer bound.give()
 		// A stranger holds no connection: idle ones have no bound.
 		if open[r.URL.Path] {
+			if !g.probes.take() {
+				refuse(w, r, errProbes)
+				return
+			}
+			defer g.probes.give()
 			w.Header().Set("Connection", "close")
 			next.ServeHTTP(w, r)
 			return
@@ -180,6 +178,14 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 			g.refused(w, r, err)
 			return
 		}
+		leave, err := g.enter(caller)
+		if err != nil {
+			// Else the server would wait for a body that may never come.
+			w.Header().Set("Connection", "close")
+			g.refused(w, r, err)
+			return
+		}
+		defer leave()
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller)))
 	})
 }
@@ -219,11 +225,14 @@ func (g *Guard) caller(r *http.Request) (Caller, error) {
 		if err != nil {
 			return Caller{}, g.unknown(err)
 		}
-		if !g.strangers.take() {
-			return Caller{}, errBusy
+		from := address(r)
+		if err := g.strangers.take(from, from); err != nil {
+			return Caller{}, err
 		}
-		defer g.strangers.give()
-		got, err = g.callers.get(r.Context(), key, func(ctx context.Context) (answer[verdict], error) {
+		defer g.strangers.give(from)
+		// Who goes away leaves his question, and so his place stays taken: else
+		// one address could fill the queue.
+		got, err = g.callers.get(context.WithoutCancel(r.Context()), key, func(ctx context.Context) (answer[verdict], error) {
 			return g.authenticate(ctx, token, key, ends)
 		})
 		if err != nil {

@@ -32,7 +32,7 @@ var (
 	errShape   = &misfit{"this is no token of a Kubernetes account (a JWT)"}
 	errNobody  = &misfit{"the API server does not know the token, or not any more"}
 
-	errBusy = &refusal{http.StatusServiceUnavailable, "this hub has as many requests as it can serve at once: try again", ""}
+	errProbes = &refusal{http.StatusServiceUnavailable, fmt.Sprintf("this hub answers %d probes at once, and has as many: try again", maxProbes), ""}
 )
 
 // unknown is the refusal of somebody who is not known, and says how to become so.
