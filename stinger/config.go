@@ -14,6 +14,7 @@ import (
 	"github.com/formicarium/formicarium/internal/env"
 	"github.com/formicarium/formicarium/internal/handover"
 	"github.com/formicarium/formicarium/internal/reload"
+	"github.com/formicarium/formicarium/stinger/agent"
 	"github.com/formicarium/formicarium/stinger/credential"
 )
 
@@ -36,6 +37,7 @@ type config struct {
 	port                int
 	bind                string
 	grace               time.Duration
+	buildTimeout        time.Duration
 	auth                string // api.AuthDevspace or api.AuthNone
 	identity            string // a directory
 	rules               reload.Rules
@@ -60,6 +62,7 @@ func configFromEnv(getenv func(string) string, writable func(dir string) bool) (
 		port:           r.Int(api.EnvStingerPort, api.StingerPort, 0, 65535),
 		bind:           r.String(envBind, bind),
 		grace:          r.Duration(api.EnvStingerGrace, defaultGrace),
+		buildTimeout:   r.Limit(api.EnvStingerBuildTimeout, agent.DefaultBuildTimeout),
 		auth:           r.OneOf(api.EnvStingerAuth, auth, api.AuthDevspace, api.AuthNone),
 		identity:       r.Directory(api.EnvStingerIdentity, api.IdentityPath),
 		rules:          reload.Read(r),

@@ -14,7 +14,7 @@ func parse(vars map[string]string, writable bool) (config, error) {
 func TestConfigDefaults(t *testing.T) {
 	got, err := parse(map[string]string{"GIT_URL": "http://tanajura:24090/orders.git"}, false)
 	want := config{app: "/app", scripts: "/scripts", state: "/.app.stinger", gitURL: "http://tanajura:24090/orders.git",
-		waitForCode: true, port: 24000, bind: "127.0.0.1", grace: 10 * time.Second, auth: "none", identity: "/fmc/identity"}
+		waitForCode: true, port: 24000, bind: "127.0.0.1", grace: 10 * time.Second, buildTimeout: time.Hour, auth: "none", identity: "/fmc/identity"}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("config = %+v, %v, want %+v", got, err, want)
 	}
@@ -23,10 +23,10 @@ func TestConfigDefaults(t *testing.T) {
 func TestConfigInAPod(t *testing.T) {
 	got, err := parse(map[string]string{
 		"GIT_URL": "https://hub/x.git", "KUBERNETES_SERVICE_HOST": "10.0.0.1", "APP_PATH": "/srv/app/", "STINGER_SCRIPTS": "/etc/s",
-		"START_AFTER_PULL": "true", "STINGER_PORT": "24001", "STINGER_GRACE": "2s", "STINGER_WAIT_FOR_CODE": "false",
+		"START_AFTER_PULL": "true", "STINGER_PORT": "24001", "STINGER_GRACE": "2s", "STINGER_BUILD_TIMEOUT": "1h30m", "STINGER_WAIT_FOR_CODE": "false",
 	}, true)
 	want := config{app: "/srv/app", scripts: "/etc/s", state: "/fmc/state", gitURL: "https://hub/x.git",
-		startAfterPull: true, port: 24001, bind: "", grace: 2 * time.Second, auth: "devspace", identity: "/fmc/identity"}
+		startAfterPull: true, port: 24001, bind: "", grace: 2 * time.Second, buildTimeout: 90 * time.Minute, auth: "devspace", identity: "/fmc/identity"}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("config = %+v, %v, want %+v", got, err, want)
 	}
@@ -34,11 +34,11 @@ func TestConfigInAPod(t *testing.T) {
 
 func TestConfigFaultsAreAllNamed(t *testing.T) {
 	_, err := parse(map[string]string{
-		"GIT_URL": "ssh://user:secret@hub/x.git", "START_AFTER_PULL": "ture", "STINGER_PORT": "70000", "STINGER_GRACE": "10",
+		"GIT_URL": "ssh://user:secret@hub/x.git", "START_AFTER_PULL": "ture", "STINGER_PORT": "70000", "STINGER_GRACE": "10", "STINGER_BUILD_TIMEOUT": "0",
 		"APP_PATH": "app", "STINGER_SCRIPTS": "/", "STINGER_AUTH": "nobody", "STINGER_IDENTITY": "id", "STINGER_BIND": "0.0.0.0",
 	}, false)
 	for _, part := range []string{
-		`START_AFTER_PULL="ture": want true or false`, `STINGER_PORT="70000"`, `STINGER_GRACE="10"`, `APP_PATH="app"`, `STINGER_SCRIPTS="/"`, "GIT_URL=", `STINGER_AUTH="nobody": want one of devspace, none`, `STINGER_IDENTITY="id"`, `STINGER_BIND="0.0.0.0"`,
+		`START_AFTER_PULL="ture": want true or false`, `STINGER_PORT="70000"`, `STINGER_GRACE="10"`, `STINGER_BUILD_TIMEOUT="0": want a duration longer than 0`, `APP_PATH="app"`, `STINGER_SCRIPTS="/"`, "GIT_URL=", `STINGER_AUTH="nobody": want one of devspace, none`, `STINGER_IDENTITY="id"`, `STINGER_BIND="0.0.0.0"`,
 	} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("the error lacks %s:\n%v", part, err)

@@ -35,6 +35,7 @@
 //	                  ca.crt (/fmc/identity)
 //	STINGER_GRACE     how long a process group has from the signal to the kill
 //	                  (10s)
+//	STINGER_BUILD_TIMEOUT  how long a build may take (1h)
 //	STINGER_STATE     a directory for the object store and records, outside
 //	                  APP_PATH and for one Stinger only (/fmc/state where that
 //	                  can be written to, else .NAME.stinger beside APP_PATH)

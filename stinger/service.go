@@ -105,7 +105,7 @@ func newAgent(cfg config, command []string, puller *pull.Puller, log *slog.Logge
 	group := supervise.New(o)
 	return agent.New(agent.Options{
 		Puller: puller, Group: group, Scripts: scripts, StartAfterPull: cfg.startAfterPull, Rules: cfg.rules, Original: original, State: cfg.state,
-		Stdout: os.Stdout, Stderr: os.Stderr, Log: log,
+		BuildTimeout: cfg.buildTimeout, Stdout: os.Stdout, Stderr: os.Stderr, Log: log,
 	}), group
 }
 

@@ -9,6 +9,9 @@ const (
 	EnvStartAfterPull = "START_AFTER_PULL"
 	EnvStingerPort    = "STINGER_PORT"
 	EnvStingerGrace   = "STINGER_GRACE"
+	// EnvStingerBuildTimeout is the longest that a build may take.
+	EnvStingerBuildTimeout = "STINGER_BUILD_TIMEOUT"
+	AnnotationBuildTimeout = Domain + "/stinger-build-timeout"
 	// EnvStingerState is the directory for what a Stinger keeps beside the
 	// working tree; it need not survive the container.
 	EnvStingerState = "STINGER_STATE"

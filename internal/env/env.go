@@ -179,6 +179,20 @@ func (r *Reader) Duration(name string, def time.Duration) time.Duration {
 	return d
 }
 
+// Limit returns the variable, a duration longer than none.
+func (r *Reader) Limit(name string, def time.Duration) time.Duration {
+	v := r.getenv(name)
+	if v == "" {
+		return def
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d <= 0 {
+		r.Fault(name, v, `a duration longer than 0, such as "90s" or "1h30m"`)
+		return def
+	}
+	return d
+}
+
 // Millis returns the variable, a whole number of milliseconds.
 func (r *Reader) Millis(name string, def time.Duration) time.Duration {
 	const dayMillis = 24 * 60 * 60 * 1000

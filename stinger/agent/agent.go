@@ -50,6 +50,8 @@ type Options struct {
 	Scripts        supervise.Scripts
 	StartAfterPull bool
 	Rules          reload.Rules
+	// BuildTimeout is the longest that a build may take; zero is DefaultBuildTimeout.
+	BuildTimeout time.Duration
 	// Original is what runs until there is code; nil is nothing.
 	Original *Original
 	// State is a directory for the agent's own record.
@@ -88,6 +90,9 @@ func New(opts Options) *Agent {
 	}
 	if opts.RetryMax == 0 {
 		opts.RetryMax = 5 * time.Second
+	}
+	if opts.BuildTimeout == 0 {
+		opts.BuildTimeout = DefaultBuildTimeout
 	}
 	return &Agent{opts: opts, turn: make(chan struct{}, 1)}
 }

@@ -335,6 +335,27 @@ func TestNewerPullTakesTheQueue(t *testing.T) {
 	}
 }
 
+// TestBuildThatTakesTooLong: what stopped it and the way out reach who pushed.
+func TestBuildThatTakesTooLong(t *testing.T) {
+	f := newFixture(t)
+	f.hub.Write("f", "1", 0o644)
+	f.hub.Commit()
+	f.run(func(o *Options) { o.BuildTimeout = 200 * time.Millisecond })
+	pid := f.running()
+	f.script("build", "echo fetching the world; exec sleep 1000\n")
+	f.hub.Write("f", "2", 0o644)
+	f.hub.Commit()
+	r := f.a.Pull(f.ctx, api.PullRequest{Restart: yes})
+	for _, part := range []string{"building: ", "it took more than 200ms", "formicarium.io/stinger-build-timeout", "STINGER_BUILD_TIMEOUT"} {
+		if said := f.a.Status().LastError; !strings.Contains(r.Error, part) || !strings.Contains(said, part) {
+			t.Errorf("the answer is %q and the status %q, want %q in both", r.Error, said, part)
+		}
+	}
+	if r.PID != pid {
+		t.Errorf("process %d runs, want the old one, %d", r.PID, pid)
+	}
+}
+
 // TestEndDuringABuild ends the agent while a build runs: nothing of it stays.
 func TestEndDuringABuild(t *testing.T) {
 	f := newFixture(t)

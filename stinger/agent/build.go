@@ -2,18 +2,20 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/formicarium/formicarium/internal/api"
 	"github.com/formicarium/formicarium/stinger/supervise"
 )
 
-// buildLimit is far beyond any build that a developer waits for: it ends
-// one that hangs.
-const buildLimit = 15 * time.Minute
+// DefaultBuildTimeout is three times as long as first builds that fetch all of a
+// large project's dependencies: it ends one that hangs.
+const DefaultBuildTimeout = time.Hour
 
 // build builds the tree, unless that is done, and returns how long it took (0
 // where nothing was built) and the last lines of what failed.
@@ -27,7 +29,11 @@ func (a *Agent) build(ctx context.Context, tree string) (spent time.Duration, ou
 	a.forgetBuilt() // from here on the outputs are of neither tree
 	a.setBuilding(true)
 	defer a.setBuilding(false)
-	output, err = a.task(argv, buildLimit).Run(ctx)
+	output, err = a.task(argv, a.opts.BuildTimeout).Run(ctx)
+	if tooLong := (*supervise.LimitError)(nil); errors.As(err, &tooLong) {
+		err = fmt.Errorf("%w, the most that a build may take: if it needs more, set the annotation %s (%s where Stinger runs by itself) to a longer time",
+			err, api.AnnotationBuildTimeout, api.EnvStingerBuildTimeout)
+	}
 	if spent = time.Since(start); err != nil {
 		return spent, output, fmt.Errorf("building: %w", err)
 	}

@@ -22,6 +22,11 @@ type Task struct {
 	Limit time.Duration
 }
 
+// LimitError is that a task was stopped, since it took longer than it may.
+type LimitError struct{ Limit time.Duration }
+
+func (e *LimitError) Error() string { return fmt.Sprintf("it took more than %s", e.Limit) }
+
 const (
 	// tailLines is how many of a task's last lines are kept: a compiler's
 	// errors and the end of a stack trace fit, and so does a terminal.
@@ -37,7 +42,7 @@ const (
 // together, in the order in which they were read. When it ends, by itself or with ctx, its whole
 // group is killed: a task leaves nothing running.
 func (t Task) Run(ctx context.Context) (tail string, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, t.Limit, fmt.Errorf("it took more than %s", t.Limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, t.Limit, &LimitError{t.Limit})
 	defer cancel()
 	cmd := command(t.Argv, t.Dir)
 	if t.Env != nil {

@@ -58,7 +58,7 @@ var known = byKey(map[target][]string{
 		"JAEGER_RPC_METRICS", "JAEGER_TRACEID_128BIT"),
 	toStinger: {
 		api.EnvGitURL, api.EnvAppPath, api.EnvStingerScripts, api.EnvStartAfterPull, api.EnvStingerGrace, api.EnvStingerWaitForCode,
-		api.EnvStingerReload, api.EnvStingerListen,
+		api.EnvStingerReload, api.EnvStingerListen, api.EnvStingerBuildTimeout,
 	},
 	toPod: {
 		settingPullPolicy,

@@ -199,7 +199,7 @@ func TestEveryVariableOfNetraHasAnAnnotation(t *testing.T) {
 
 // Stinger's variables are those of internal/api and one of its own.
 func TestEveryVariableOfStingerHasAnAnnotation(t *testing.T) {
-	for _, name := range []string{api.EnvAppPath, api.EnvStingerScripts, api.EnvGitURL, api.EnvStartAfterPull, api.EnvStingerPort, api.EnvStingerGrace, api.EnvStingerState, api.EnvStingerAuth, api.EnvStingerIdentity, api.EnvStingerReload, api.EnvStingerListen, "STINGER_BIND"} {
+	for _, name := range []string{api.EnvAppPath, api.EnvStingerScripts, api.EnvGitURL, api.EnvStartAfterPull, api.EnvStingerPort, api.EnvStingerGrace, api.EnvStingerState, api.EnvStingerAuth, api.EnvStingerIdentity, api.EnvStingerReload, api.EnvStingerListen, api.EnvStingerBuildTimeout, "STINGER_BIND"} {
 		_, ok := known[key(name)]
 		if reason := notSettable[key(name)]; ok == (reason != "") {
 			t.Errorf("%s has an annotation: %v; and a reason why not: %q", name, ok, reason)
@@ -234,7 +234,7 @@ var faulty = map[string]string{
 	"jaeger-reporter-attempt-reconnecting-disabled": "never", "jaeger-reporter-attempt-reconnect-interval": "-10s",
 	"jaeger-rpc-metrics": "true", "jaeger-traceid-128bit": "false",
 	"git-url": "git@git.example:web.git", "app-path": "/fmc/bin", "stinger-scripts": "scripts", "start-after-pull": "yes", "stinger-grace": "10", "stinger-wait-for-code": "no",
-	"stinger-reload": `[{"paths": ["*"], "do": "biuld"}]`, "stinger-listen": "http",
+	"stinger-reload": `[{"paths": ["*"], "do": "biuld"}]`, "stinger-listen": "http", "stinger-build-timeout": "0",
 	"image-pull-policy": "always", "netra-cpu-request": "2e0", "netra-cpu-limit": "5m", "netra-memory-request": "-1", "netra-memory-limit": "128m",
 }
 

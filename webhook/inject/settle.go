@@ -159,6 +159,7 @@ func checkStinger(r *env.Reader) {
 	r.Bool(api.EnvStartAfterPull, false)
 	r.Bool(api.EnvStingerWaitForCode, false)
 	r.Duration(api.EnvStingerGrace, 0)
+	r.Limit(api.EnvStingerBuildTimeout, 0)
 	reload.Read(r)
 	handover.Read(r)
 	for _, name := range []string{api.EnvAppPath, api.EnvStingerScripts} {

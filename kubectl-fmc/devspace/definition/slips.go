@@ -71,7 +71,7 @@ func ownVariable(name string, synced bool) string {
 		return "Stinger's: set reload"
 	case name == api.EnvStingerListen:
 		return "Stinger's: set handover"
-	case name == api.EnvStingerGrace:
+	case name == api.EnvStingerGrace || name == api.EnvStingerBuildTimeout:
 		return fmt.Sprintf("Stinger's: set the annotation %s/%s", api.Domain, annotation)
 	case strings.HasPrefix(name, "STINGER_") || slices.Contains(stingerVariables, name):
 		return "Stinger's, and set by the deploy: choose another name"

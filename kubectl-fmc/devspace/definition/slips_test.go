@@ -15,6 +15,7 @@ func TestSlipsAreFaults(t *testing.T) {
 		"env:\n  GIT_URL: http://x\n":                                                        "fmc.yaml:4: env: variable GIT_URL is Stinger's",
 		"env:\n  A: b\n  STINGER_PORT: \"1\"\n":                                              "fmc.yaml:5: env: variable STINGER_PORT is Stinger's",
 		"env: {STINGER_GRACE: 2s}\n":                                                         "set the annotation formicarium.io/stinger-grace",
+		"env: {STINGER_BUILD_TIMEOUT: 2h}\n":                                                 "set the annotation formicarium.io/stinger-build-timeout",
 		"env: {APP_PATH: /x}\n":                                                              "set appPath",
 		"env: {START_AFTER_PULL: \"true\"}\n":                                                "set restart",
 		"env: {NETRA_LOGGER_LEVEL: debug}\n":                                                 "set the annotation formicarium.io/netra-logger-level",
