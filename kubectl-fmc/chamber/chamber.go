@@ -121,7 +121,7 @@ type tool struct {
 var languages = []language{
 	{
 		name:  "python",
-		marks: []string{"requirements.txt", "pyproject.toml", "Pipfile", "setup.py", "manage.py"},
+		marks: []string{"requirements.txt", "pyproject.toml", "Pipfile", "setup.py", "manage.py", "uv.lock", "poetry.lock", "pdm.lock"},
 		hints: []string{"*.py"},
 		tools: []tool{{image: "python:3.13-slim"}},
 		variables: []Variable{
@@ -130,9 +130,13 @@ var languages = []language{
 			// save may run within a second of the one before.
 			{"PYTHONDONTWRITEBYTECODE", "1"},
 		},
-		caches: []Cache{{"PIP_CACHE_DIR", "pip", false}, {"PIPENV_CACHE_DIR", "pipenv", false}},
+		caches: []Cache{
+			{"PIP_CACHE_DIR", "pip", false}, {"PIPENV_CACHE_DIR", "pipenv", false}, {"UV_CACHE_DIR", "uv", false},
+			{"POETRY_CACHE_DIR", "poetry", false}, {"PDM_CACHE_DIR", "pdm", false},
+		},
 		rules: []reload.Rule{
-			{Paths: []string{"requirements*.txt", "requirements/**", "constraints*.txt", "pyproject.toml", "Pipfile", "Pipfile.lock", "setup.py", "setup.cfg"}, Do: reload.Build},
+			{Paths: []string{"requirements*.txt", "requirements/**", "constraints*.txt", "pyproject.toml", "Pipfile", "Pipfile.lock", "setup.py", "setup.cfg",
+				"uv.lock", "uv.toml", "poetry.lock", "poetry.toml", "pdm.lock", "pdm.toml"}, Do: reload.Build},
 		},
 	},
 	{
@@ -252,7 +256,7 @@ func (c Choice) Chamber(getenv func(string) string) Chamber {
 	if t.name != "" {
 		chamber.Variables = append(chamber.Variables, Variable{"FMC_TOOL", t.name})
 	}
-	for _, name := range []string{"start", "build", "cleanup", "reload", "reload.clj", "hot.cjs"} {
+	for _, name := range []string{"start", "build", "cleanup", "reload", "reload.clj", "hot.cjs", "locked.py"} {
 		if text := script(l.name + "/" + name); text != "" {
 			chamber.Scripts[name] = text
 		}

@@ -29,6 +29,9 @@ func TestDetect(t *testing.T) {
 	for files, want := range map[string]string{
 		"requirements.txt app.py":                    "python requirements.txt",
 		"pyproject.toml":                             "python pyproject.toml",
+		"pyproject.toml uv.lock":                     "python pyproject.toml,uv.lock",
+		"pyproject.toml poetry.lock":                 "python poetry.lock,pyproject.toml",
+		"pdm.lock":                                   "python pdm.lock",
 		"Pipfile Pipfile.lock":                       "python Pipfile",
 		"setup.py":                                   "python setup.py",
 		"app.py util.py":                             "python app.py,util.py",
