@@ -56,7 +56,7 @@ type program struct {
 // they are nil, on one that has no code.
 func start(t testing.TB, files map[string]string, vars []string, args ...string) *program {
 	t.Helper()
-	p := &program{TB: t, hub: gittest.New(t), dir: t.TempDir(), client: http.DefaultClient, ended: make(chan struct{})}
+	p := prepare(t)
 	for path, content := range files {
 		p.hub.Write(path, content, 0o755)
 	}
@@ -65,6 +65,12 @@ func start(t testing.TB, files map[string]string, vars []string, args ...string)
 	}
 	p.begin(exec.Command(binary, append([]string{"run"}, args...)...), vars)
 	return p
+}
+
+// prepare returns a program that is still to begin, and its hub.
+func prepare(t testing.TB) *program {
+	t.Helper()
+	return &program{TB: t, hub: gittest.New(t), dir: t.TempDir(), client: http.DefaultClient, ended: make(chan struct{})}
 }
 
 // begin runs the command with Stinger's variables and waits until it listens.
