@@ -89,7 +89,9 @@ func (o *deployOptions) run(ctx context.Context, services []*definition.Service)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(o.ErrOut, "devspace %s\n", space)
+	if err := o.announce("devspace " + space); err != nil {
+		return err
+	}
 	if err := o.furnishOwn(ctx, client, space, services); err != nil {
 		return err
 	}

@@ -78,6 +78,9 @@ func (o *createOptions) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := o.announce("devspace " + o.config.Name); err != nil {
+		return err
+	}
 	ctx, cancel := limited(c.Context(), o.timeout)
 	defer cancel()
 	if err := client.CreateDevspace(ctx, o.config, o.ErrOut); err != nil {
@@ -210,6 +213,9 @@ func (o *deleteOptions) run(c *cobra.Command) error {
 	defer cancel()
 	if _, err := client.GetDevspace(ctx, o.name); err != nil {
 		return o.gone(err)
+	}
+	if err := o.announce("deleting devspace " + o.name); err != nil {
+		return err
 	}
 	if !o.yes {
 		if err := o.confirm(fmt.Sprintf("Delete devspace %s with all that is in it?", o.name), "--yes"); err != nil {

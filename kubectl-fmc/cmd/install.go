@@ -134,6 +134,9 @@ func (o *installOptions) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := o.announce("installing Formicarium"); err != nil {
+		return err
+	}
 	ctx, cancel := limited(c.Context(), o.timeout)
 	defer cancel()
 	if err := client.Install(ctx, o.config, o.ErrOut); err != nil {

@@ -174,9 +174,17 @@ func (a *app) client() (*devspace.Client, error) {
 // cluster is the key under which the current devspace is kept: the context's
 // name alone is often the same for several clusters.
 func (a *app) cluster() (string, error) {
+	context, host, err := a.contextAndHost()
+	if err != nil {
+		return "", err
+	}
+	return context + " " + host, nil
+}
+
+func (a *app) contextAndHost() (context, host string, err error) {
 	raw, err := a.kube.ToRawKubeConfigLoader().RawConfig()
 	if err != nil {
-		return "", fmt.Errorf("reading the kubeconfig: %w", err)
+		return "", "", fmt.Errorf("reading the kubeconfig: %w", err)
 	}
 	name := raw.CurrentContext
 	if a.kube.Context != nil && *a.kube.Context != "" {
@@ -184,9 +192,9 @@ func (a *app) cluster() (string, error) {
 	}
 	config, err := a.config()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return name + " " + config.Host, nil
+	return name, config.Host, nil
 }
 
 func (a *app) state() (*devspace.State, error) {

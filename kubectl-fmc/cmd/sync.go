@@ -114,6 +114,9 @@ func (o *syncOptions) run(ctx context.Context, services []*definition.Service) e
 	if err != nil {
 		return err
 	}
+	if err := o.announce("devspace " + space); err != nil {
+		return err
+	}
 	for _, s := range services {
 		if err := client.CheckSynced(ctx, space, s.Name); err != nil {
 			return err
@@ -130,7 +133,7 @@ func (o *syncOptions) run(ctx context.Context, services []*definition.Service) e
 		return err
 	}
 	if !o.once {
-		fmt.Fprintf(o.ErrOut, "devspace %s: watching for changes; ^C ends\n", space)
+		fmt.Fprintln(o.ErrOut, "watching for changes; ^C ends")
 		watch := (*devspace.Directory).WatchRecords
 		if o.output == "text" {
 			watch = watchText(o.timings)

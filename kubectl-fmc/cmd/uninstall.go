@@ -38,6 +38,9 @@ func (o *uninstallOptions) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := o.announce("uninstalling Formicarium"); err != nil {
+		return err
+	}
 	ctx, cancel := limited(c.Context(), o.timeout)
 	defer cancel()
 	err = client.Uninstall(ctx, o.all, o.ErrOut)
