@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
+	"github.com/formicarium/formicarium/internal/api"
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -128,5 +129,26 @@ func (s *Service) patch(object *unstructured.Unstructured) (*unstructured.Unstru
 	if patched.GetName() != object.GetName() || patched.GetNamespace() != object.GetNamespace() || patched.GetKind() != object.GetKind() {
 		return nil, fmt.Errorf("patching %s of service %s: a patch may not change kind, name or namespace", object.GetKind(), s.Name)
 	}
-	return patched, nil
+	return patched, keepLabels(patched, object)
+}
+
+// keepLabels gives a patched object back the labels by which the plugin finds
+// what it made: a patch that adds labels as a whole takes the place of them all.
+func keepLabels(patched, before *unstructured.Unstructured) error {
+	for _, metadata := range [][]string{{"metadata"}, {"spec", "template", "metadata"}} {
+		path := append(slices.Clone(metadata), "labels")
+		had, _, err := unstructured.NestedStringMap(before.Object, path...)
+		if err != nil || had == nil {
+			continue // a kind without such a template
+		}
+		for _, name := range []string{api.LabelManagedBy, api.LabelDevspace, api.LabelService} {
+			if had[name] == "" {
+				continue
+			}
+			if err := unstructured.SetNestedField(patched.Object, had[name], append(slices.Clone(path), name)...); err != nil {
+				return fmt.Errorf("patching %s: its labels: %w", before.GetKind(), err)
+			}
+		}
+	}
+	return nil
 }
