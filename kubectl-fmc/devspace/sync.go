@@ -80,6 +80,9 @@ func pushed(snap snapshot.Snapshot, result push.Result) Pushed {
 	for _, s := range snap.Skipped {
 		p.Notes = append(p.Notes, "left out "+s.String())
 	}
+	if text := largeText(snap.Large); text != "" && !p.UpToDate {
+		p.Notes = append(p.Notes, text)
+	}
 	return p
 }
 
@@ -173,6 +176,9 @@ func (w *watcher) event(e snapshot.Event) {
 		}
 		for _, skipped := range e.Snapshot.Skipped {
 			fmt.Fprintf(w.out, "%s %s: left out %s\n", now, w.service, skipped)
+		}
+		if text := largeText(e.Snapshot.Large); text != "" && !e.Push.UpToDate {
+			fmt.Fprintf(w.out, "%s %s: %s\n", now, w.service, text)
 		}
 		PrintOutcomes(w.out, e.Push.Outcomes)
 		if w.timings {

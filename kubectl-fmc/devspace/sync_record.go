@@ -29,8 +29,10 @@ type SyncRecord struct {
 	Changed  int      `json:"changed,omitempty"`
 	Paths    []string `json:"paths,omitempty"` // the first of what changed
 	Skipped  []string `json:"skipped,omitempty"`
-	Objects  int      `json:"objects,omitempty"`
-	Bytes    int64    `json:"bytes,omitempty"` // sent
+	// Large are the largest files of what changed.
+	Large   []snapshot.LargeFile `json:"large,omitempty"`
+	Objects int                  `json:"objects,omitempty"`
+	Bytes   int64                `json:"bytes,omitempty"` // sent
 	// Hops are a save's parts on this machine's clock; what happened in the
 	// pods is in Outcomes.
 	Hops     *SyncHops     `json:"hops,omitempty"`
@@ -89,7 +91,7 @@ func syncRecord(e snapshot.Event) SyncRecord {
 	case snapshot.Synced:
 		r.Kind = "synced"
 		r.Commit, r.Tree, r.UpToDate = e.Push.Commit.String(), e.Push.Tree.String(), e.Push.UpToDate
-		r.Changed, r.Paths = e.Snapshot.Changed, e.Snapshot.Paths
+		r.Changed, r.Paths, r.Large = e.Snapshot.Changed, e.Snapshot.Paths, e.Snapshot.Large
 		r.Objects, r.Bytes, r.Outcomes = e.Push.Objects, e.Push.Bytes, e.Push.Outcomes
 		for _, skipped := range e.Snapshot.Skipped {
 			r.Skipped = append(r.Skipped, skipped.String())

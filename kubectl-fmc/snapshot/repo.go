@@ -58,6 +58,9 @@ type Snapshot struct {
 	// snapshot before; Paths names the first of them.
 	Changed int
 	Paths   []string
+	// Large are the largest of the files that were added or differ, where they are
+	// large enough to be told of, the largest first.
+	Large []LargeFile
 	// Skipped lists what was met and cannot be part of a snapshot.
 	Skipped []Skipped
 	// Notes are lines for the user, each in one snapshot only.

@@ -28,6 +28,7 @@ type scan struct {
 	todo    []pending
 	changed int
 	paths   []string
+	large   []LargeFile
 	skipped []Skipped
 }
 
@@ -267,6 +268,7 @@ func (s *scan) place(p pending, e *entry) {
 	p.in.put(e)
 	if p.old == nil || p.old.id != e.id || p.old.mode != e.mode {
 		s.note(p.in, p.path)
+		s.large = addLarge(s.large, LargeFile{p.path, e.stat.size})
 	} else if p.old.stat.size != e.stat.size {
 		p.in.touch()
 	}

@@ -176,7 +176,7 @@ func (r *Repo) finish(ctx context.Context, s *scan, start time.Time, all bool) (
 	slices.Sort(s.paths)
 	snap := Snapshot{
 		Tree: r.root.tree, Files: r.root.files, Bytes: r.root.bytes,
-		Changed: s.changed, Paths: s.paths, Skipped: s.skipped,
+		Changed: s.changed, Paths: s.paths, Large: s.large, Skipped: s.skipped,
 		Commit: r.last.Commit, message: r.last.message, at: r.last.at,
 	}
 	if snap.Tree != r.last.Tree || snap.Commit.IsZero() {
