@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,9 +82,19 @@ func TestNothingNew(t *testing.T) {
 	isolate(t)
 	h, dir, beside := newHub(t), t.TempDir(), t.TempDir()
 	generate(t, dir, 60)
-	r := run(t, dir, h.url, nil)
+	const touched = 40
+	read := make(chan struct{}, 100) // the last of those that will be touched
+	r := run(t, dir, h.url, func(c *snapshot.Config) {
+		c.Repo.OnOpen(func(path string) error {
+			if strings.HasSuffix(path, nameOf(touched-1)) {
+				read <- struct{}{}
+			}
+			return nil
+		})
+	})
 	r.awaitTree()
-	for i := range 40 {
+	<-read
+	for i := range touched {
 		path := filepath.Join(dir, nameOf(i))
 		content, err := os.ReadFile(path)
 		must(t, err)
@@ -91,6 +102,7 @@ func TestNothingNew(t *testing.T) {
 		write(t, filepath.Join(beside, "same"), string(content))
 		rename(t, filepath.Join(beside, "same"), path)
 	}
+	<-read
 	write(t, filepath.Join(dir, "marker"), "x")
 	e := r.await(func(snapshot.Event) bool { return true })
 	if e.Kind != snapshot.Synced || !slices.Equal(e.Snapshot.Paths, []string{"marker"}) || e.Snapshot.Changed != 1 {
