@@ -73,7 +73,7 @@ every request between services is seen, without a change to their code.`,
 		}
 	}
 	add("cluster", newCmdInstall(a), newCmdUninstall(a), newCmdDevspace(a), newCmdVersion(a))
-	add("services", newCmdDeploy(a), newCmdSync(a), newCmdRestart(a), newCmdGit(a))
+	add("services", newCmdDeploy(a), newCmdUndeploy(a), newCmdSync(a), newCmdRestart(a), newCmdGit(a))
 	add("insight", newCmdStatus(a), newCmdLogs(a), newCmdGraph(a), newCmdTrace(a))
 	add("injection", newCmdInject(a), newCmdUninject(a), newCmdExplain(a), newCmdCheck(a))
 	nameUsage(root)

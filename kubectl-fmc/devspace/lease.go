@@ -67,9 +67,14 @@ type HeldError struct {
 	Service string
 	SyncHolder
 	Own bool // by the same user on the same machine
+	// Undeploys is set where it is not synced but undeployed.
+	Undeploys bool
 }
 
 func (e *HeldError) Error() string {
+	if e.Undeploys {
+		return fmt.Sprintf("%s is being undeployed by %s since %s: wait until that ends", e.Service, e.Holder, clockTime(e.Since))
+	}
 	where := ""
 	if e.Own {
 		where = " on this machine"
@@ -83,9 +88,14 @@ func (e *HeldError) Error() string {
 type TakenOverError struct {
 	Service string
 	SyncHolder
+	// Undeployed is set where it was taken to undeploy the service.
+	Undeployed bool
 }
 
 func (e *TakenOverError) Error() string {
+	if e.Undeployed {
+		return e.undeployedText()
+	}
 	if e.Holder == "" {
 		return fmt.Sprintf("somebody else synced %s meanwhile, and has ended: see whether what is on the hub may be replaced, and go on with kubectl fmc sync %s", e.Service, e.Service)
 	}
@@ -113,9 +123,11 @@ type lease struct {
 
 	// held ends when somebody else took the lease; its cause is the error.
 	held context.Context
-	lose context.CancelCauseFunc
-	stop context.CancelFunc // ends keeping
-	kept sync.WaitGroup
+	// deployed reports a service that is no more: see Directory.checkDeployed.
+	deployed func(context.Context) error
+	lose     context.CancelCauseFunc
+	stop     context.CancelFunc // ends keeping
+	kept     sync.WaitGroup
 
 	mu      sync.Mutex // one request at a time
 	object  *coordinationv1.Lease
@@ -160,8 +172,9 @@ func (d *Directory) newLease(c Claim) (*lease, error) {
 	}
 	l := &lease{
 		leases: d.client.Kube.CoordinationV1().Leases(d.devspace), service: d.service, directory: d.repo.Dir(),
-		labels: map[string]string{api.LabelManagedBy: api.FieldManager, api.LabelDevspace: d.devspace, api.LabelService: d.service},
-		id:     orElse(c.holder, me()) + "/" + run, times: c.times, runs: filepath.Join(base, "runs"),
+		deployed: d.checkDeployed,
+		labels:   map[string]string{api.LabelManagedBy: api.FieldManager, api.LabelDevspace: d.devspace, api.LabelService: d.service},
+		id:       orElse(c.holder, me()) + "/" + run, times: c.times, runs: filepath.Join(base, "runs"),
 	}
 	if l.times == (leaseTimes{}) {
 		l.times = defaultLeaseTimes
@@ -229,7 +242,7 @@ func (l *lease) free(ctx context.Context, found *coordinationv1.Lease, c Claim) 
 	if known && c.Once && directory == l.directory {
 		return errOwnSession
 	}
-	held := &HeldError{Service: l.service, SyncHolder: holder(found), Own: known}
+	held := &HeldError{Service: l.service, SyncHolder: holder(found), Own: known, Undeploys: undeploys(id)}
 	if held.Live {
 		return held
 	}

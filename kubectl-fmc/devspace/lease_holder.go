@@ -72,7 +72,7 @@ func (c *Client) syncHolders(ctx context.Context, devspace string) (map[string]*
 	holders := map[string]*SyncHolder{}
 	for i := range list.Items {
 		service, found := strings.CutPrefix(list.Items[i].Name, leasePrefix)
-		if found && holderOf(&list.Items[i]) != "" {
+		if id := holderOf(&list.Items[i]); found && id != "" && !undeploys(id) {
 			h := holder(&list.Items[i])
 			holders[service] = &h
 		}

@@ -61,8 +61,9 @@ func (l *lease) hear(ctx context.Context, changes watch.Interface) {
 			if !open {
 				return
 			}
-			if object, ok := change.Object.(*coordinationv1.Lease); ok && change.Type != watch.Deleted {
-				_ = l.look(object)
+			object, ok := change.Object.(*coordinationv1.Lease)
+			if ok && l.look(object) == nil && change.Type == watch.Deleted {
+				_ = l.renew(ctx) // which finds out why
 			}
 		}
 	}
@@ -73,7 +74,7 @@ func (l *lease) look(object *coordinationv1.Lease) error {
 	if id := holderOf(object); id == "" || id == l.id {
 		return nil
 	}
-	l.lose(&TakenOverError{Service: l.service, SyncHolder: holder(object)})
+	l.lose(&TakenOverError{Service: l.service, SyncHolder: holder(object), Undeployed: undeploys(holderOf(object))})
 	return l.lost()
 }
 
@@ -103,6 +104,10 @@ func (l *lease) renew(ctx context.Context) error {
 	found, err := l.leases.Get(ctx, leasePrefix+l.service, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
+		if gone := l.deployed(ctx); gone != nil {
+			l.lose(gone)
+			return l.lost()
+		}
 		found = nil
 	case err != nil:
 		return fmt.Errorf("asking who syncs %s: %w", l.service, err)

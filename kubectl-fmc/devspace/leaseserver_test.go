@@ -25,14 +25,16 @@ type leaseServer struct {
 	mu       sync.Mutex
 	changed  *sync.Cond
 	leases   map[string]*coordinationv1.Lease
+	deleted  map[string]*coordinationv1.Lease
 	version  int
 	status   int // what every request is answered with; 0 serves
 	writes   int
 	watching bool // whether watches are served
+	watchers int  // that were sent the lease
 }
 
 func newLeaseServer(t *testing.T) *leaseServer {
-	s := &leaseServer{leases: map[string]*coordinationv1.Lease{}, watching: true}
+	s := &leaseServer{leases: map[string]*coordinationv1.Lease{}, deleted: map[string]*coordinationv1.Lease{}, watching: true}
 	s.changed = sync.NewCond(&s.mu)
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(func() {
@@ -115,6 +117,14 @@ func (s *leaseServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "NotFound")
 	case r.Method == http.MethodPut && body.ResourceVersion != old.ResourceVersion:
 		fail(w, http.StatusConflict, "Conflict")
+	case r.Method == http.MethodDelete:
+		s.version++
+		gone := old.DeepCopy()
+		gone.ResourceVersion = strconv.Itoa(s.version)
+		s.deleted[name] = gone
+		delete(s.leases, name)
+		s.changed.Broadcast()
+		reply(w, old)
 	case r.Method == http.MethodGet:
 		reply(w, old)
 	default:
@@ -127,25 +137,46 @@ func (s *leaseServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// watch sends the lease that the field selector names, now and with each
-// change.
+// watches is how many have begun.
+func (s *leaseServer) watches() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.watchers
+}
+
+// watch sends the lease that the field selector names, now, with each change, and
+// when it is deleted.
 func (s *leaseServer) watch(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Query().Get("fieldSelector"), "metadata.name=")
 	w.Header().Set("Content-Type", "application/json")
 	sent := ""
+	next := func() (kind string, lease *coordinationv1.Lease) {
+		if lease := s.leases[name]; lease != nil {
+			return "MODIFIED", lease
+		}
+		if sent != "" {
+			return "DELETED", s.deleted[name]
+		}
+		return "", nil
+	}
 	for {
 		s.mu.Lock()
-		for s.watching && s.status == 0 && (s.leases[name] == nil || s.leases[name].ResourceVersion == sent) {
+		kind, lease := next()
+		for s.watching && s.status == 0 && (lease == nil || lease.ResourceVersion == sent) {
 			s.changed.Wait()
+			kind, lease = next()
 		}
 		if !s.watching || s.status != 0 {
 			s.mu.Unlock()
 			return
 		}
-		sent = s.leases[name].ResourceVersion
-		text, _ := json.Marshal(s.leases[name])
+		if sent == "" {
+			s.watchers++
+		}
+		sent = lease.ResourceVersion
+		text, _ := json.Marshal(lease)
 		s.mu.Unlock()
-		if _, err := fmt.Fprintf(w, `{"type":"MODIFIED","object":%s}`+"\n", text); err != nil {
+		if _, err := fmt.Fprintf(w, `{"type":"%s","object":%s}`+"\n", kind, text); err != nil {
 			return
 		}
 		w.(http.Flusher).Flush()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/formicarium/formicarium/internal/api"
@@ -24,6 +25,9 @@ type Directory struct {
 	pusher            *push.Pusher
 	cache             string // DirectoryConfig.CacheDir
 	lease             *lease // nil where there is none: see Claim
+	// synced is set when the service is taken to be deployed: see checkDeployed.
+	synced atomic.Bool
+	end    context.CancelCauseFunc // of a watch; nil where there is none
 }
 
 // DirectoryConfig says what to sync and where to.
@@ -45,8 +49,9 @@ func (c *Client) OpenDirectory(hub *Hub, cfg DirectoryConfig) (*Directory, error
 	if err != nil {
 		return nil, err
 	}
-	pusher := push.New(push.Config{BaseURL: hubURL, Name: cfg.Service, Client: hub.client, Source: repo, Create: true})
-	return &Directory{client: c, devspace: cfg.Devspace, service: cfg.Service, repo: repo, pusher: pusher, cache: cfg.CacheDir}, nil
+	d := &Directory{client: c, devspace: cfg.Devspace, service: cfg.Service, repo: repo, cache: cfg.CacheDir}
+	d.pusher = push.New(push.Config{BaseURL: hubURL, Name: cfg.Service, Client: hub.client, Source: repo, Create: true, BeforeCreate: d.beforeCreate})
+	return d, nil
 }
 
 // Close ends the use of the directory's cache, and gives back its lease.
@@ -111,6 +116,9 @@ type reporter interface {
 func (d *Directory) watch(ctx context.Context, r reporter) error {
 	ctx, cancel := d.lease.guard(ctx)
 	defer cancel()
+	ctx, d.end = context.WithCancelCause(ctx)
+	defer d.end(nil)
+	d.synced.Store(true)
 	f := follower{reporter: r, check: d.check, mend: d.mend}
 	defer f.checks.Wait()
 	err := snapshot.Run(ctx, snapshot.Config{Repo: d.repo, Pusher: d.pusher, Before: d.lease.confirm, OnEvent: func(e snapshot.Event) {
@@ -119,7 +127,7 @@ func (d *Directory) watch(ctx context.Context, r reporter) error {
 			f.follow(ctx, pushed(e.Snapshot, e.Push))
 		}
 	}})
-	if lost := d.lease.lost(); lost != nil {
+	if lost := new(TakenOverError); errors.As(context.Cause(ctx), &lost) {
 		r.takenOver(lost)
 		return lost
 	}
@@ -350,6 +358,7 @@ func (d *Directory) checkPresent(ctx context.Context, commit string) error {
 // became of it. It fails where a pod could not take it.
 func (d *Directory) SyncOnce(ctx context.Context, out io.Writer) error {
 	started := time.Now()
+	d.synced.Store(true)
 	p, err := d.Push(ctx)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package devspace
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -18,8 +19,8 @@ type SyncRecord struct {
 	Service string    `json:"service"`
 	// Kind is "synced", "failed", "notice" or "replaced"; "checked" says that what
 	// was synced runs, or why it does not, "mended" that a pod has another tree
-	// or has the right one again; "unsent" and "taken-over" come last, where
-	// somebody else took the service over.
+	// or has the right one again; "unsent", and "taken-over" or "undeployed", come
+	// last, where somebody else took the service over or undeployed it.
 	Kind string `json:"kind"`
 	// Text is the failure or the notice.
 	Text     string   `json:"text,omitempty"`
@@ -75,7 +76,14 @@ func (r *recorder) write(record SyncRecord) {
 
 func (r *recorder) event(e snapshot.Event) { r.write(syncRecord(e)) }
 func (r *recorder) mended(text string)     { r.write(SyncRecord{Kind: "mended", Text: text}) }
-func (r *recorder) takenOver(lost error)   { r.write(SyncRecord{Kind: "taken-over", Text: lost.Error()}) }
+
+func (r *recorder) takenOver(lost error) {
+	kind := "taken-over"
+	if e := new(TakenOverError); errors.As(lost, &e) && e.Undeployed {
+		kind = "undeployed"
+	}
+	r.write(SyncRecord{Kind: kind, Text: lost.Error()})
+}
 
 func (r *recorder) checked(p Pushed, err error) {
 	record := SyncRecord{Kind: "checked", Commit: p.Commit, Tree: p.Tree}

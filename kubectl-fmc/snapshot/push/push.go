@@ -51,6 +51,8 @@ type Config struct {
 	Source  Source
 	// Create makes a Pusher create the repository where it is missing.
 	Create bool
+	// BeforeCreate, where set, is asked before that; its error is the push's.
+	BeforeCreate func(context.Context) error
 	// OnOutcome, where set, is called with each outcome as it arrives.
 	OnOutcome func(api.Outcome)
 }
@@ -234,6 +236,11 @@ func (p *Pusher) Head(ctx context.Context) (object.ID, error) {
 
 // create creates the repository. One that is there meanwhile is as good.
 func (p *Pusher) create(ctx context.Context) error {
+	if p.cfg.BeforeCreate != nil {
+		if err := p.cfg.BeforeCreate(ctx); err != nil {
+			return err
+		}
+	}
 	body := strings.NewReader(`{"name":"` + p.cfg.Name + `"}`)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.cfg.BaseURL+"/api/repositories", body)
 	if err != nil {
