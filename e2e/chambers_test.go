@@ -44,11 +44,12 @@ func (s *system) answers(t *testing.T, service, part string) {
 	}
 }
 
-// undeploy takes a service's objects away by their label, also when the test is
-// at its end.
+// undeploy takes a service out of the devspace, also when the test is at its end.
 func (s *system) undeploy(t *testing.T, service string) {
 	t.Helper()
-	s.remove(t, "deployment,service,configmap,pvc", "-n", devspace, "-l", api.LabelService+"="+service)
+	if _, err := s.FMC(context.WithoutCancel(t.Context()), "undeploy", service, "-n", devspace, "--yes"); err != nil {
+		t.Error(err)
+	}
 }
 
 // remove deletes with kubectl at the end of a test, when its context has ended.
@@ -144,9 +145,9 @@ func testOwnChamber(t *testing.T, s *system) {
 		"--from-literal=start=exec python3 -m http.server 8080")
 	s.kubectl(t, "label", "configmap", "pages", "-n", devspace, "formicarium.io/chamber=pages")
 	t.Cleanup(func() { s.remove(t, "configmap", "pages", "-n", devspace) })
+	t.Cleanup(func() { s.undeploy(t, "own") })
 	for _, name := range []string{"pages", "configmap/pages"} {
 		s.fmc(t, "deploy", "own", dir, "-n", devspace, "--chamber", name, "--port", "8080")
-		t.Cleanup(func() { s.undeploy(t, "own") })
 		s.answers(t, "own", "page.html")
 	}
 	if _, err := s.FMC(t.Context(), "deploy", "own", dir, "-n", devspace, "--chamber", "configmap/none"); err == nil || !strings.Contains(err.Error(), "has no ConfigMap none") {

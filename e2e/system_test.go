@@ -83,6 +83,7 @@ func TestSystem(t *testing.T) {
 		{"HandOver", testHandOver},
 		{"OwnChamber", testOwnChamber},
 		{"Cache", testCache},
+		{"Undeploy", testUndeploy},
 		{"WebhookDown", testWebhookDown},
 		{"DevspaceDelete", testDevspaceDelete},
 		{"Uninstall", testUninstall},
