@@ -25,7 +25,7 @@ type undeployOptions struct {
 func newCmdUndeploy(a *app) *cobra.Command {
 	o := &undeployOptions{app: a}
 	c := &cobra.Command{
-		Use:   "undeploy NAME...",
+		Use:   "undeploy NAME...|-f FILE",
 		Short: "Take services back out of the devspace",
 		Long: `Deletes what deploy made for each service: its objects, its repository on the
 hub and its sync's lease, and waits until they and its pods are gone. A sync of it
