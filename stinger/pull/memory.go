@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"runtime"
 	"runtime/debug"
 	"time"
 )
@@ -22,6 +23,9 @@ func (p *Puller) freeMemory() {
 		p.mu.Lock()
 		p.store.cache.Clear() // mostly of files, which are in the working tree now
 		p.mu.Unlock()
+		// What a sync.Pool holds outlives one collection, and go-git has large
+		// buffers in several.
+		runtime.GC()
 		debug.FreeOSMemory()
 	})
 }
