@@ -26,16 +26,23 @@ const incoming = tempPrefix + "incoming"
 type early struct {
 	app     *os.Root
 	workers int
+	// most bounds what is written, in bytes of the disk: a pack can have a thousand
+	// times its size in files, and files that no tree has.
+	most int64
 
 	dir     *os.Root // nil while nothing is begun
 	queue   chan earlyFile
 	writing sync.WaitGroup
 
 	mu    sync.Mutex
-	files map[plumbing.Hash]string // written, by content; paths in app
+	files map[plumbing.Hash]string // by content; paths in app, "" until written
 	count int
-	full  bool // a write failed
+	used  int64 // of most
+	full  bool  // a write failed
 }
+
+// block is what a file takes of a disk at least.
+const block = 4096
 
 type earlyFile struct {
 	hash    plumbing.Hash
@@ -67,10 +74,16 @@ func (e *early) begin() (func(plumbing.Hash, []byte), error) {
 }
 
 func (e *early) add(hash plumbing.Hash, content []byte) {
+	size := (int64(len(content)) + block) / block * block
 	e.mu.Lock()
-	stopped := e.full
+	_, twice := e.files[hash]
+	wanted := !e.full && !twice && e.used+size <= e.most
+	if wanted {
+		e.files[hash] = ""
+		e.used += size
+	}
 	e.mu.Unlock()
-	if !stopped {
+	if wanted {
 		e.queue <- earlyFile{hash, append([]byte(nil), content...)}
 	}
 }
@@ -96,17 +109,16 @@ func (e *early) write(f earlyFile) {
 
 // finish waits until all is written. Where the disk was full nothing stays, so that
 // the applier has the room that there is.
-func (e *early) finish() error {
+func (e *early) finish() {
 	if e.queue == nil {
-		return nil
+		return
 	}
 	close(e.queue)
 	e.queue = nil
 	e.writing.Wait()
 	if e.full {
-		return e.discard()
+		_ = e.discard() // which comes again
 	}
-	return nil
 }
 
 // take gives away the file of that content; "" where there is none.
@@ -128,7 +140,11 @@ func (e *early) discard() error {
 	if e.dir != nil {
 		_ = e.dir.Close()
 	}
-	e.dir, e.files, e.count, e.full = nil, nil, 0, false
+	e.dir, e.files, e.count, e.used, e.full = nil, nil, 0, 0, false
+	// A read-only file system refuses to remove what is not there.
+	if _, err := e.app.Lstat(incoming); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err := e.app.RemoveAll(incoming); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -147,6 +163,13 @@ func (p *Puller) showFiles() func(plumbing.Hash, []byte) {
 		return nil
 	}
 	return file
+}
+
+// dropEarly ends the early writing. What cannot be removed is in nobody's way.
+func (p *Puller) dropEarly() {
+	if err := p.early.discard(); err != nil {
+		p.log.Warn("files that were written early stay", "error", err)
+	}
 }
 
 // isEmpty reports whether a directory has nothing in it.

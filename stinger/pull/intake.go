@@ -22,6 +22,10 @@ import (
 // packHead is "PACK", the version and the number of objects, 4 bytes each.
 const packHead = 12
 
+// maxObjects bounds the objects of a pack, some 150 bytes of memory each: four for
+// each path that a tree may have.
+const maxObjects = 4 * maxPaths
+
 // errDeltas means that a pack has differences, which intake does not resolve.
 var errDeltas = errors.New("the pack has differences")
 
@@ -76,7 +80,16 @@ func (in *intake) head() (objects uint32, err error) {
 	if string(head[:4]) != "PACK" || binary.BigEndian.Uint32(head[4:]) != 2 {
 		return 0, fmt.Errorf("the pack begins with %q: want PACK, version 2", head[:8])
 	}
-	return binary.BigEndian.Uint32(head[8:]), nil
+	return objectsIn(head[:])
+}
+
+// objectsIn returns how many objects a pack's head says that it has.
+func objectsIn(head []byte) (uint32, error) {
+	n := binary.BigEndian.Uint32(head[8:])
+	if n > maxObjects {
+		return 0, fmt.Errorf("the pack has %d objects: at most %d are allowed", n, maxObjects)
+	}
+	return n, nil
 }
 
 // object reads one object and notes it.
@@ -294,8 +307,12 @@ func (s *store) keepPack(r io.Reader, file func(plumbing.Hash, []byte)) (id stri
 		return "", err
 	}
 	path := filepath.Join(dir, "pack-"+hash.String())
-	// The index first: a pack counts from when it has its name.
-	if err := writeIndex(path+".idx", index); err != nil {
+	// The index first: a pack counts from when it has its name. The same pack may be
+	// here, and in use.
+	if err := writeIndex(f.Name()+".idx", index); err != nil {
+		return "", err
+	}
+	if err := os.Rename(f.Name()+".idx", path+".idx"); err != nil {
 		return "", err
 	}
 	return hash.String(), os.Rename(f.Name(), path+".pack")

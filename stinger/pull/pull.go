@@ -108,7 +108,7 @@ func Open(opts Options) (*Puller, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the service's directory: %w", err), state.close())
 	}
-	p.early = &early{app: p.root, workers: writers}
+	p.early = &early{app: p.root, workers: writers, most: maxPack}
 	var done Applied
 	done, p.doing = state.load()
 	p.setApplied(done)
@@ -145,9 +145,7 @@ func (p *Puller) setApplied(a Applied) {
 func (p *Puller) Verify() (Result, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.early.discard(); err != nil {
-		return Result{}, fmt.Errorf("removing unfinished files: %w", err)
-	}
+	p.dropEarly()
 	target := p.applied
 	var old []string
 	if p.doing != nil {
@@ -203,13 +201,13 @@ func (p *Puller) Pull(ctx context.Context, commit string) (Result, error) {
 func (p *Puller) pull(ctx context.Context, commit string, base base) (Result, error) {
 	start := time.Now()
 	hash, err := p.fetch(ctx, commit, base)
-	err = errors.Join(err, p.early.finish())
+	p.early.finish()
 	fetched := time.Now()
 	var changed changes
 	if err == nil {
 		changed, err = p.apply(hash)
 	}
-	err = errors.Join(err, p.early.discard())
+	p.dropEarly()
 	return Result{
 		Applied: p.applied, Changed: changed.count, Paths: changed.paths, Unknown: changed.unknown,
 		Fetch: fetched.Sub(start), Apply: time.Since(fetched),

@@ -2,7 +2,6 @@ package pull
 
 import (
 	"bufio"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -175,8 +174,10 @@ func (s *store) addMore(a *answer, next *head, show showFiles) error {
 	if err != nil {
 		return err
 	}
-	n := binary.BigEndian.Uint32(start[8:])
+	n, err := objectsIn(start)
 	switch {
+	case err != nil:
+		return err
 	case n <= looseObjects:
 		return s.addLoose(pack)
 	case len(next.More) >= morePacks:
