@@ -46,7 +46,7 @@ type applier struct {
 type staged struct {
 	write
 	temp  string
-	early bool // it is there already
+	early string // where it was written early, or ""
 }
 
 // check reports why a link of the plan may not be.
@@ -88,22 +88,30 @@ func (a *applier) stage(p plan) (changed changes, err error) {
 			return nil
 		})
 	}
+	apart := map[string]bool{}
 	for i, w := range p.writes {
 		if there[i] {
 			continue
 		}
-		s := staged{write: w}
-		if w.kind != kindLink {
-			s.temp = a.early.take(w.hash)
-			s.early = s.temp != ""
+		dir := a.nearestDir(parent(w.path))
+		s := staged{write: w, temp: join(dir, session+strconv.Itoa(i))}
+		if w.kind != kindLink && !apart[dir] {
+			s.early = a.early.take(w.hash)
 		}
-		if !s.early {
-			s.temp = join(a.nearestDir(parent(w.path)), session+strconv.Itoa(i))
+		if _, known := apart[dir]; s.early != "" && !known {
+			// The first shows whether the directory is another file system, where
+			// what is early cannot be renamed to: a volume.
+			err := a.root.Rename(s.early, s.temp)
+			if apart[dir] = errors.Is(err, syscall.EXDEV); apart[dir] {
+				s.early = ""
+			} else if err == nil {
+				s.early = s.temp
+			}
 		}
 		a.staged = append(a.staged, s)
 	}
 	err = parallel(a.workers, len(a.staged), func(i int) error {
-		if err := a.stageOne(a.staged[i]); err != nil {
+		if err := a.stageOne(&a.staged[i]); err != nil {
 			return fmt.Errorf("writing %s: %w", a.staged[i].path, err)
 		}
 		return nil
@@ -153,9 +161,6 @@ func (a *applier) placeOne(s staged) error {
 		return err
 	}
 	err := a.root.Rename(s.temp, s.path)
-	if errors.Is(err, syscall.EXDEV) {
-		err = a.carryOver(s)
-	}
 	if err == nil {
 		return nil
 	}

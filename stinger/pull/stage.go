@@ -3,6 +3,7 @@ package pull
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -12,12 +13,15 @@ import (
 )
 
 // stageOne writes one file or link under its temporary name.
-func (a *applier) stageOne(s staged) error {
+func (a *applier) stageOne(s *staged) error {
 	if err := a.inject("stage", s.path); err != nil {
 		return err
 	}
-	if s.early {
-		return a.adopt(s)
+	if s.early != "" {
+		if a.adopt(s) == nil {
+			return nil
+		}
+		_ = a.root.Remove(s.early) // and it is written as any other
 	}
 	content, err := a.content(s.hash)
 	if err != nil {
@@ -47,25 +51,33 @@ func (a *applier) stageOne(s staged) error {
 }
 
 // adopt makes of a file that was written early, as any other, that of its path.
-func (a *applier) adopt(s staged) error {
+func (a *applier) adopt(s *staged) error {
+	info, err := a.root.Lstat(s.early)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is no file", s.early)
+	}
 	if s.kind == kindExecutable {
-		info, err := a.root.Lstat(s.temp)
-		if err != nil {
-			return err
-		}
 		mode := info.Mode().Perm()
-		if err := a.root.Chmod(s.temp, mode|mode&0o444>>2); err != nil { // for those who may read it
+		if err := a.root.Chmod(s.early, mode|mode&0o444>>2); err != nil { // for those who may read it
 			return err
 		}
 	}
-	return a.outdate(s)
+	beside := s.temp
+	s.temp = s.early
+	if err = a.outdate(s); err != nil {
+		s.temp = beside
+	}
+	return err
 }
 
 // outdate makes a new file younger than the one that it takes the place of, and
 // by a whole second where they have the same size. Python takes a module of the
 // same second and size for the one that it has compiled already, and others do the
 // like: the second of two quick saves would start the code of the first.
-func (a *applier) outdate(s staged) error {
+func (a *applier) outdate(s *staged) error {
 	old, err := a.root.Lstat(s.path)
 	if err != nil || !old.Mode().IsRegular() {
 		return nil // nothing to be taken for
@@ -109,19 +121,3 @@ type held struct {
 }
 
 func (h *held) Close() error { return h.close() }
-
-// carryOver puts a file into its place that was written early, where that is on
-// another file system: a volume in the service's directory.
-func (a *applier) carryOver(s staged) error {
-	beside := staged{write: s.write, temp: join(parent(s.path), tempPrefix+"over")}
-	_ = a.root.Remove(beside.temp) // of one who died
-	err := a.stageOne(beside)
-	if err == nil {
-		err = a.root.Rename(beside.temp, s.path)
-	}
-	if err != nil {
-		_ = a.root.Remove(beside.temp)
-		return err
-	}
-	return a.root.Remove(s.temp)
-}
