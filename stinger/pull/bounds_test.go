@@ -2,6 +2,7 @@ package pull
 
 import (
 	"bytes"
+	"compress/zlib"
 	"crypto/sha1"
 	"encoding/binary"
 	"os"
@@ -86,5 +87,37 @@ func TestPackThatComesAgain(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(s.dir, "objects", "pack", "*")); err != nil || len(left) != 2 {
 		t.Errorf("what is here is %q (%v), want one pack and its index", left, err)
+	}
+}
+
+// TestTreeThatIsTooLarge is small in its pack.
+func TestTreeThatIsTooLarge(t *testing.T) {
+	const size = maxTree + 1
+	pack := binary.BigEndian.AppendUint32([]byte("PACK\x00\x00\x00\x02"), 1)
+	pack = append(pack, 0x80|byte(plumbing.TreeObject)<<4|size&0xf)
+	for rest := size >> 4; rest > 0; rest >>= 7 {
+		pack = append(pack, byte(rest&0x7f))
+		if rest > 0x7f {
+			pack[len(pack)-1] |= 0x80
+		}
+	}
+	var deflated bytes.Buffer
+	z := zlib.NewWriter(&deflated)
+	zeros := make([]byte, size)
+	if _, err := z.Write(zeros); err != nil || z.Close() != nil {
+		t.Fatal(err)
+	}
+	pack = append(pack, deflated.Bytes()...)
+	sum := sha1.Sum(pack)
+	s, err := openStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.keepPack(bytes.NewReader(append(pack, sum[:]...)), nil); err != nil {
+		t.Fatal(err)
+	}
+	s.reopen()
+	if _, err := s.tree(plumbing.ComputeHash(plumbing.TreeObject, zeros)); err == nil || !strings.Contains(err.Error(), "more than 64 MiB") {
+		t.Errorf("tree = %v, want it refused for its size", err)
 	}
 }

@@ -27,6 +27,9 @@ const (
 	// inMemory is the size up to which a file's content is read into memory
 	// to be written; larger ones are copied through.
 	inMemory = 1 << 20
+	// maxTree bounds a tree, or commit, which is read into memory: maxPaths names
+	// of 100 bytes in one directory. Zeros are a thousandth of that in a pack.
+	maxTree = 64 << 20
 	// looseObjects is the most objects that a fetch on top of another may bring
 	// to be kept one a file; what brings more stays the pack that it is. A file
 	// costs 0.1 ms, or ten times that on a slow disk, and one save is some 5.
@@ -242,7 +245,10 @@ func (s *store) read(t plumbing.ObjectType, hash plumbing.Hash) ([]byte, error) 
 		return nil, err
 	}
 	defer r.Close()
-	data, err := io.ReadAll(r)
+	data, err := io.ReadAll(io.LimitReader(r, maxTree+1))
+	if err == nil && len(data) > maxTree {
+		err = fmt.Errorf("it has more than %d MiB", maxTree>>20)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s %.7s: %w", t, hash, err)
 	}
