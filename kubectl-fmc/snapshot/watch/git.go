@@ -11,7 +11,8 @@ const (
 	// does for a message.
 	gitPause = 200 * time.Millisecond
 	// gitHold bounds how long a batch is held back for git, and how old its lock
-	// may be: one that a git left that was killed is for nothing.
+	// may be, by a clock that may be another: one that a git left that was killed is
+	// for nothing.
 	gitHold = 10 * time.Second
 )
 
@@ -24,5 +25,5 @@ func (w *watcher) gitAtWork(now time.Time) bool {
 		return false
 	}
 	lock, err := os.Lstat(w.outside.index + ".lock")
-	return err == nil && now.Sub(lock.ModTime()) < gitHold
+	return err == nil && now.Sub(lock.ModTime()).Abs() < gitHold
 }

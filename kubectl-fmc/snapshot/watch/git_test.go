@@ -77,3 +77,28 @@ func TestGitThatWaits(t *testing.T) {
 		})
 	}
 }
+
+// TestGitLockOfTomorrow has a lock that was left behind, of a clock that is ahead:
+// it holds back nobody's saves, however close they are.
+func TestGitLockOfTomorrow(t *testing.T) {
+	dir := t.TempDir()
+	git(t, dir, "init", "-q")
+	batches := start(t, dir, watch.Options{})
+	lock := filepath.Join(dir, ".git/index.lock")
+	write(t, lock, "")
+	must(t, os.Chtimes(lock, time.Time{}, time.Now().Add(24*time.Hour)))
+	for i := 0; ; i++ {
+		write(t, filepath.Join(dir, "a"), fmt.Sprint(i))
+		select {
+		case first := <-batches:
+			if held := first.Last.Sub(first.First); held > 5*time.Second {
+				t.Errorf("the batch was held back for %v", held)
+			}
+			return
+		case <-time.After(30 * time.Millisecond):
+		}
+		if i == 2000 {
+			t.Fatal("nothing is reported")
+		}
+	}
+}
