@@ -26,6 +26,10 @@ const packHead = 12
 // each path that a tree may have.
 const maxObjects = 4 * maxPaths
 
+// earlyMost is the size, in bytes, up to which a file is shown: some 40 wait in
+// memory where the disk is slow.
+const earlyMost = 256 << 10
+
 // errDeltas means that a pack has differences, which intake does not resolve.
 var errDeltas = errors.New("the pack has differences")
 
@@ -39,7 +43,7 @@ type intake struct {
 	id      hash.Hash // of an object
 	content bytes.Buffer
 	index   idxfile.Writer
-	// file, where set, gets the content of each file of at most inMemory bytes.
+	// file, where set, gets the content of each file of at most earlyMost bytes.
 	file func(plumbing.Hash, []byte)
 }
 
@@ -119,7 +123,7 @@ func (in *intake) object() error {
 	in.id.Reset()
 	in.id.Write(strconv.AppendInt(append(kind.Bytes(), ' '), size, 10))
 	in.id.Write([]byte{0})
-	shown := in.file != nil && kind == plumbing.BlobObject && size <= inMemory
+	shown := in.file != nil && kind == plumbing.BlobObject && size <= earlyMost
 	to := io.Writer(in.id)
 	if shown {
 		in.content.Reset()
@@ -313,6 +317,9 @@ func (s *store) keepPack(r io.Reader, file func(plumbing.Hash, []byte)) (id stri
 		return "", err
 	}
 	if err := os.Rename(f.Name()+".idx", path+".idx"); err != nil {
+		return "", err
+	}
+	if err := f.Close(); err != nil { // some disks say only now that they are full
 		return "", err
 	}
 	return hash.String(), os.Rename(f.Name(), path+".pack")
