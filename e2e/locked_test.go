@@ -213,6 +213,8 @@ func testHubOverPortForward(t *testing.T, s *system) {
 	for _, what := range []string{getFetch, getPush, getList} {
 		hub.wants("a developer", what, developer, ok)
 	}
+	expired, good := s.expiredToken(t)
+	hub.wants("a developer whose token is of the same make as the expired one", getFetch, good, ok)
 	pod := s.podToken(t, devspace, s.pod(t, "orders"), own)
 	hub.wants("a pod of the devspace", getFetch, pod, ok)
 	for _, what := range []string{getPush, deleteOrders} {
@@ -233,6 +235,7 @@ func testHubOverPortForward(t *testing.T, s *system) {
 		"another devspace's pod with one for this":            {s.podToken(t, otherspace, s.hubPod(t, otherspace), own), []int{forbidden}},
 		"an account of the devspace that nobody gave a right": {s.token(t, devspace, "default", own, nil), []int{forbidden}},
 		"who has a token that was called back":                {s.calledBackToken(t), []int{unauthorized}},
+		"a developer whose token has ended":                   {expired, []int{unauthorized}},
 	} {
 		for _, what := range []string{getFetch, getPush, getList, deleteOrders, "POST " + api.PathCertificates} {
 			hub.wants(who, what, c.token, c.statuses...)
