@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/formicarium/formicarium/internal/testutil"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -95,10 +96,10 @@ func (s *logServer) client(t *testing.T) *Client {
 }
 
 // follow follows the service's log until the end of the test.
-func follow(t *testing.T, client *Client) (out, problems *lines, end func() error) {
+func follow(t *testing.T, client *Client) (out, problems *testutil.Buffer, end func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	out, problems = &lines{}, &lines{}
+	out, problems = &testutil.Buffer{}, &testutil.Buffer{}
 	ended := make(chan error, 1)
 	go func() {
 		ended <- client.Logs(ctx, LogsConfig{Devspace: "mine", Service: "orders", Follow: true, Tail: 10, Problems: problems}, out)
@@ -114,15 +115,15 @@ func TestLogsGoOnAfterARestartAndACut(t *testing.T) {
 		{text: "2026-01-02T03:04:05.3Z three\n2026-01-02T03:04:09Z four, of the next container\n"},
 	}}
 	out, problems, end := follow(t, s.client(t))
-	eventually(t, "the last line", func() bool { return out.has("four, of the next container\n") })
+	eventually(t, "the last line", func() bool { return strings.Contains(out.String(), "four, of the next container\n") })
 	if err := end(); err != nil {
 		t.Errorf("Logs = %v", err)
 	}
-	if got, want := out.text.String(), "one\ntwo\ntwo again\nthree\nfour, of the next container\n"; got != want {
+	if got, want := out.String(), "one\ntwo\ntwo again\nthree\nfour, of the next container\n"; got != want {
 		t.Errorf("printed %q, want %q", got, want)
 	}
-	if !problems.has("not followed, trying again") {
-		t.Errorf("told %q, want that the stream was cut", problems.text.String())
+	if !strings.Contains(problems.String(), "not followed, trying again") {
+		t.Errorf("told %q, want that the stream was cut", problems.String())
 	}
 	s.mu.Lock() // a request that was given up may still be on its way in
 	defer s.mu.Unlock()
@@ -134,7 +135,7 @@ func TestLogsGoOnAfterARestartAndACut(t *testing.T) {
 func TestLogsFollowOnWhereTheListFails(t *testing.T) {
 	s := &logServer{lists: 3, streams: []stream{{text: "2026-01-02T03:04:05Z hello\n"}}}
 	out, problems, end := follow(t, s.client(t))
-	eventually(t, "the line", func() bool { return out.has("hello") })
+	eventually(t, "the line", func() bool { return strings.Contains(out.String(), "hello") })
 	// While a stream is open: the end must not wait for it.
 	s.mu.Lock()
 	s.refuse = true
@@ -142,13 +143,13 @@ func TestLogsFollowOnWhereTheListFails(t *testing.T) {
 	if err := end(); err != nil {
 		t.Errorf("Logs = %v", err)
 	}
-	if got := strings.Count(problems.text.String(), "listing pods"); got != 1 {
-		t.Errorf("told %q, want the failure once", problems.text.String())
+	if got := strings.Count(problems.String(), "listing pods"); got != 1 {
+		t.Errorf("told %q, want the failure once", problems.String())
 	}
 }
 
 func TestLogsWithoutThatContainer(t *testing.T) {
 	client := (&logServer{}).client(t)
-	err := client.Logs(t.Context(), LogsConfig{Devspace: "mine", Service: "orders", Follow: true, Container: "nope"}, &lines{})
+	err := client.Logs(t.Context(), LogsConfig{Devspace: "mine", Service: "orders", Follow: true, Container: "nope"}, &testutil.Buffer{})
 	wantError(t, "logs of a container that is not there", err, `pod orders-1 has no "nope"`)
 }

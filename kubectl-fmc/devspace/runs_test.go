@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/formicarium/formicarium/internal/api"
+	"github.com/formicarium/formicarium/internal/testutil"
 	"github.com/formicarium/formicarium/kubectl-fmc/devspace/definition"
 	corev1 "k8s.io/api/core/v1"
 )
@@ -98,24 +99,6 @@ func TestSyncOnceTellsWhatRuns(t *testing.T) {
 	wantError(t, "the same again", err, "ended by itself (exit 3)")
 }
 
-// lines are what a watch prints.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) has(part string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Contains(l.text.String(), part)
-}
-
 func TestWatchTellsWhatRuns(t *testing.T) {
 	s := newService(t)
 	s.program()
@@ -126,7 +109,7 @@ func TestWatchTellsWhatRuns(t *testing.T) {
 	s.d.Close()
 	s.open()
 	ctx, cancel := context.WithCancel(t.Context())
-	out := &lines{}
+	out := &testutil.Buffer{}
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		if err := s.d.Watch(ctx, false, out); err != nil {
@@ -135,12 +118,16 @@ func TestWatchTellsWhatRuns(t *testing.T) {
 	})
 	defer watching.Wait()
 	defer cancel()
-	eventually(t, "the watch tells that what is on the hub does not run", func() bool { return out.has("is on the hub and does not run") && out.has("exit 2") })
-	if out.has("in sync at") {
+	eventually(t, "the watch tells that what is on the hub does not run", func() bool {
+		return strings.Contains(out.String(), "is on the hub and does not run") && strings.Contains(out.String(), "exit 2")
+	})
+	if strings.Contains(out.String(), "in sync at") {
 		t.Error("it is in sync all the same")
 	}
 	s.write(".fmc/build", "true\n")
-	eventually(t, "the next save runs", func() bool { return out.has("restarted as pid") || out.has("runs ") })
+	eventually(t, "the next save runs", func() bool {
+		return strings.Contains(out.String(), "restarted as pid") || strings.Contains(out.String(), "runs ")
+	})
 }
 
 // slowPod is a pod whose reset is answered when release is called.

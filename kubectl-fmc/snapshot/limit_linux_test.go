@@ -2,13 +2,12 @@ package snapshot_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/formicarium/formicarium/internal/testutil"
 	"github.com/formicarium/formicarium/kubectl-fmc/snapshot"
 )
 
@@ -21,16 +20,7 @@ func TestRunBeyondTheLimit(t *testing.T) {
 		runBeyondTheLimit(t)
 		return
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestRunBeyondTheLimit$")
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("in a user namespace of its own: %v\n%s", err, out)
-	}
+	testutil.AgainInUserNamespace(t, "TestRunBeyondTheLimit", inside+"=1")
 }
 
 func runBeyondTheLimit(t *testing.T) {

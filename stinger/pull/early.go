@@ -110,14 +110,18 @@ func (e *early) write(f earlyFile) {
 // finish waits until all is written. Where the disk was full nothing stays, so that
 // the applier has the room that there is.
 func (e *early) finish() {
-	if e.queue == nil {
-		return
-	}
-	close(e.queue)
-	e.queue = nil
-	e.writing.Wait()
+	e.drain()
 	if e.full {
 		_ = e.discard() // which comes again
+	}
+}
+
+// drain waits until what was added is written.
+func (e *early) drain() {
+	if e.queue != nil {
+		close(e.queue)
+		e.queue = nil
+		e.writing.Wait()
 	}
 }
 
@@ -132,11 +136,7 @@ func (e *early) take(hash plumbing.Hash) string {
 
 // discard removes what nobody took, also of a process that died.
 func (e *early) discard() error {
-	if e.queue != nil {
-		close(e.queue)
-		e.queue = nil
-		e.writing.Wait()
-	}
+	e.drain()
 	if e.dir != nil {
 		_ = e.dir.Close()
 	}

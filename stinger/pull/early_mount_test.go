@@ -20,14 +20,7 @@ func (f *fixture) mount(dir, options string) {
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		f.Fatal(err)
 	}
-	if err := syscall.Mount("tmpfs", path, "tmpfs", 0, options); err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() {
-		if err := syscall.Unmount(path, syscall.MNT_DETACH); err != nil {
-			f.Errorf("unmounting %s: %v", path, err)
-		}
-	})
+	mountTmpfs(f.T, path, options)
 }
 
 // TestDirectoryThatBecomesAFileInAVolume has a large pack replace a directory that

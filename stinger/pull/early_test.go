@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -51,15 +50,7 @@ func TestEarlyOverVolumes(t *testing.T) {
 	f.hub.Write("vol/a", "a", 0o644)
 	f.hub.Commit()
 	f.pull("")
-	volume := filepath.Join(f.app, "vol")
-	if err := syscall.Mount("tmpfs", volume, "tmpfs", 0, "size=64m"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(volume, syscall.MNT_DETACH); err != nil {
-			t.Errorf("unmounting %s: %v", volume, err)
-		}
-	})
+	f.mount("vol", "size=64m")
 	want := manyFiles(f, "vol", "volume ")
 	f.hub.Commit()
 	f.pull("")

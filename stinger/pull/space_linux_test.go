@@ -19,15 +19,21 @@ func smallDisk(t *testing.T) string {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); err != nil {
-		t.Fatalf("mounting a small disk: %v", err)
+	mountTmpfs(t, dir, "size=2m")
+	return dir
+}
+
+// mountTmpfs mounts a disk in memory until the test ends.
+func mountTmpfs(t *testing.T, dir, options string) {
+	t.Helper()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		t.Fatalf("mounting a disk on %s: %v", dir, err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
 			t.Errorf("unmounting %s: %v", dir, err)
 		}
 	})
-	return dir
 }
 
 // TestFullDiskRecovers: what does not fit is refused with the disk's size, the old tree

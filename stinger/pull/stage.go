@@ -47,7 +47,7 @@ func (a *applier) stageOne(s *staged) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return a.outdate(s)
+	return a.outdate(s.temp, s.path)
 }
 
 // adopt makes of a file that was written early, as any other, that of its path.
@@ -65,24 +65,23 @@ func (a *applier) adopt(s *staged) error {
 			return err
 		}
 	}
-	beside := s.temp
-	s.temp = s.early
-	if err = a.outdate(s); err != nil {
-		s.temp = beside
+	if err := a.outdate(s.early, s.path); err != nil {
+		return err
 	}
-	return err
+	s.temp = s.early
+	return nil
 }
 
 // outdate makes a new file younger than the one that it takes the place of, and
 // by a whole second where they have the same size. Python takes a module of the
 // same second and size for the one that it has compiled already, and others do the
 // like: the second of two quick saves would start the code of the first.
-func (a *applier) outdate(s *staged) error {
-	old, err := a.root.Lstat(s.path)
+func (a *applier) outdate(file, path string) error {
+	old, err := a.root.Lstat(path)
 	if err != nil || !old.Mode().IsRegular() {
 		return nil // nothing to be taken for
 	}
-	info, err := a.root.Lstat(s.temp)
+	info, err := a.root.Lstat(file)
 	if err != nil {
 		return err
 	}
@@ -91,7 +90,7 @@ func (a *applier) outdate(s *staged) error {
 		return nil
 	}
 	later := was.Add(time.Second)
-	_ = a.root.Chtimes(s.temp, later, later) // not every file system has it, and the file is right
+	_ = a.root.Chtimes(file, later, later) // not every file system has it, and the file is right
 	return nil
 }
 

@@ -3,13 +3,12 @@ package watch
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/formicarium/formicarium/internal/testutil"
 	"github.com/fsnotify/fsnotify"
 )
 
@@ -24,16 +23,7 @@ func TestLimits(t *testing.T) {
 	}
 	for _, limit := range []string{"watches", "instances"} {
 		t.Run(limit, func(t *testing.T) {
-			cmd := exec.Command(os.Args[0], "-test.run=^TestLimits$")
-			cmd.Env = append(os.Environ(), inside+"="+limit, "HOME="+t.TempDir())
-			cmd.SysProcAttr = &syscall.SysProcAttr{
-				Cloneflags:  syscall.CLONE_NEWUSER,
-				UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-				GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-			}
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Fatalf("in a user namespace of its own: %v\n%s", err, out)
-			}
+			testutil.AgainInUserNamespace(t, "TestLimits", inside+"="+limit, "HOME="+t.TempDir())
 		})
 	}
 }
